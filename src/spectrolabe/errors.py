@@ -1,0 +1,44 @@
+"""Errors that say what was expected, what was found, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "unknown_name"]
+
+
+class InputError(ValueError):
+    """Something given by the user cannot be used.
+
+    Parameters
+    ----------
+    where : object
+        The file, column, key or argument at fault.
+    expected, found : str
+        What was needed, and what was there.
+    fix : str, optional
+        What the user can do about it.
+    """
+
+    def __init__(self, where: object, *, expected: str, found: str, fix: str = "") -> None:
+        self.where, self.expected, self.found, self.fix = str(where), expected, found, fix
+        message = f"{where}: expected {expected}, found {found}."
+        super().__init__(f"{message} {fix}".strip())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.where, self.expected, self.found, self.fix))
+
+
+def _rebuild(where: str, expected: str, found: str, fix: str) -> InputError:
+    return InputError(where, expected=expected, found=found, fix=fix)
+
+
+def unknown_name(where: object, name: str, known: Iterable[str], *, kind: str) -> InputError:
+    """Return the error for a name that is not in a closed list, with the nearest match."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    fix = f"Did you mean {near[0]!r}?" if near else ""
+    return InputError(
+        where, expected=f"a known {kind} ({', '.join(names)})", found=repr(name), fix=fix
+    )
