@@ -1,0 +1,92 @@
+"""Surveys: read any supported file, whatever it is called. One file per survey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from astropy.table import Table
+
+from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.spectra import Spectrum
+from spectrolabe.surveys.base import LabelTable, Survey
+from spectrolabe.surveys.files import SurveyFile, opened, read_table
+from spectrolabe.surveys.lamost import LamostLRS, LamostMRS
+
+__all__ = ["SURVEYS", "LabelTable", "Survey", "get", "read", "read_labels", "recognise"]
+
+SURVEYS: dict[str, Survey] = {
+    survey.name: survey
+    for survey in (
+        LamostLRS(),
+        LamostMRS(),
+    )
+}
+"""Every survey by name, the most specific first: the generic table reader comes last."""
+
+
+def get(name: str) -> Survey:
+    """Return a survey by name; an unknown one is an error that lists them all."""
+    if name not in SURVEYS:
+        raise unknown_name("survey", name, SURVEYS, kind="survey")
+    return SURVEYS[name]
+
+
+def recognise(file: SurveyFile) -> Survey:
+    """Return the survey whose spectra an open file holds."""
+    for survey in SURVEYS.values():
+        if survey.recognises(file):
+            return survey
+    what = file.extensions or file.columns()
+    raise InputError(
+        file.path,
+        expected=f"spectra of {', '.join(s.title for s in SURVEYS.values())}",
+        found=f"a file with {what[:12]}",
+        fix="For a file of your own see the generic table layout in the documentation.",
+    )
+
+
+def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
+    """Read every spectrum of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A survey's native file; gzip is fine.
+    survey : str, optional
+        Name of the survey; recognised from the file's content when not given.
+
+    Returns
+    -------
+    list of Spectrum
+        One or more; spectra of one star share ``star_id``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, truncated, of another survey, or breaks a rule of `Spectrum`.
+    """
+    with opened(path) as file:
+        chosen = recognise(file) if survey is None else get(survey)
+        if survey is not None and not chosen.recognises(file):
+            raise InputError(
+                path,
+                expected=f"a file of {chosen.title}",
+                found=f"HDUs {file.extensions}" if file.hdus else f"columns {file.columns()[:12]}",
+                fix="Leave the survey out to have it recognised, or check the file.",
+            )
+        try:
+            return chosen.spectra(file)
+        except (OSError, KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                path,
+                expected=f"the layout of {chosen.title}",
+                found=f"{type(error).__name__}: {error}",
+            ) from error
+
+
+def read_labels(path: str | Path, survey: str) -> LabelTable:
+    """Read a survey's label catalogue (FITS, VOTable, ECSV, CSV or Parquet)."""
+    chosen = get(survey)
+    table: Table = read_table(path, chosen.table_extension)
+    table.meta["file"] = str(path)
+    return chosen.labels(table)

@@ -1,0 +1,186 @@
+"""LAMOST: low resolution (LRS, three file layouts) and medium resolution (MRS, two layouts).
+
+Sources: LAMOST data releases (Luo et al. 2015, RAA 15, 1095; Liu et al. 2020, arXiv:2005.07210).
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from spectrolabe.errors import InputError
+from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.surveys.base import Survey, column, good_ivar
+from spectrolabe.surveys.files import SurveyFile
+
+__all__ = ["LamostLRS", "LamostMRS", "LamostPixel"]
+
+SPEED_OF_LIGHT = 299792.458  # km/s
+
+
+class LamostPixel(IntFlag):
+    """Bits of ANDMASK, ORMASK and PIXMASK (those of SDSS that LAMOST kept)."""
+
+    BADCCD = 1
+    BADPROFILE = 2
+    NOSKY = 4
+    BRIGHTSKY = 8
+    BADCENTRE = 16
+    NODATA = 32
+
+
+def _is_lamost(file: SurveyFile) -> bool:
+    telescope = str(file.header.get("TELESCOP", "")).strip().upper()
+    return telescope == "LAMOST" or "LAMOST" in str(file.header.get("ORIGIN", "")).upper()
+
+
+def _velocity(header: fits.Header) -> float:
+    """Radial velocity of the star from the pipeline's redshift, km/s."""
+    z = float(header.get("Z", np.nan))
+    return z * SPEED_OF_LIGHT if np.isfinite(z) and abs(z) < 0.01 else np.nan
+
+
+class LamostLRS(Survey):
+    """LAMOST low-resolution spectra, 3700-9100 Å, and their AFGK catalogue."""
+
+    name = "lamost_lrs"
+    title = "LAMOST LRS"
+    pixel_bits = LamostPixel
+    label_columns = {
+        "teff": ("teff", "teff_err"),
+        "logg": ("logg", "logg_err"),
+        "fe_h": ("feh", "feh_err"),
+        "alpha_m": ("alpha_m", "alpha_m_err"),
+    }
+    key_columns = {"file": "file", "obsid": "obsid"}
+    required_columns = ("teff", "logg", "feh")
+    rv_column = ("rv",)
+    snr_column = ("snrg",)
+    resolution = 1800.0
+
+    def recognises(self, file: SurveyFile) -> bool:
+        """A LAMOST header, and either a table COADD or a primary image of five rows."""
+        if file.hdus is None or not _is_lamost(file) or "COADD_B" in file.extensions:
+            return False
+        return "COADD" in file.extensions or file.header.get("NAXIS") == 2
+
+    def spectra(self, file: SurveyFile) -> list[Spectrum]:
+        """Return the one spectrum of the file, whichever release wrote it."""
+        wavelength, flux, ivar, andmask = self._rows(file)
+        meta = file.meta("OBSID", "LMJD", "PLANID", "SPID", "FIBERID", "RA", "DEC", "DESIG", "DATA_V")
+        identity = file.path.name.removesuffix(".gz").removesuffix(".fits")
+        return [
+            Spectrum(
+                wavelength=wavelength,
+                flux=flux,
+                ivar=good_ivar(flux, ivar, andmask != 0),
+                resolution=self.resolution,
+                frame=Frame.BARYCENTRIC,
+                rv=_velocity(file.header),
+                survey=self.name,
+                spectrum_id=identity,
+                star_id=str(file.header.get("DESIG") or identity).strip(),
+                meta=meta,
+            )
+        ]
+
+    def _rows(self, file: SurveyFile) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Wavelength, flux, ivar and and-mask of DR8+ (table), <=DR7 and DR1 (image)."""
+        if "COADD" in file.extensions:
+            row = file.hdus["COADD"].data[0]
+            return row["WAVELENGTH"], row["FLUX"], row["IVAR"], row["ANDMASK"]
+        image = file.hdus[0].data
+        if image is None or image.ndim != 2 or image.shape[0] < 4:
+            raise InputError(
+                file.path,
+                expected="LAMOST rows flux, ivar, wavelength, and-mask, or-mask",
+                found=f"an image of shape {getattr(image, 'shape', None)}",
+            )
+        grid = _log_grid(file.header, image.shape[1])
+        # DR1 has normalised flux where later releases have the wavelength
+        has_wavelength = np.allclose(image[2], grid, rtol=1e-4)
+        return (image[2] if has_wavelength else grid), image[0], image[1], image[3]
+
+    def quality(self, table: Table) -> NDArray:
+        """S/N_g > 30 and a label with an error; fibres with a warning are dropped."""
+        good = np.isfinite(column(table, "teff")) & (column(table, "teff") > 0)
+        if "snrg" in table.colnames:
+            good &= column(table, "snrg") > 30
+        if "fibermask" in table.colnames:
+            good &= column(table, "fibermask") == 0
+        if "teff_err" in table.colnames:
+            good &= column(table, "teff_err") > 0
+        return good
+
+
+def _log_grid(header: fits.Header, size: int) -> NDArray:
+    return 10.0 ** (header["COEFF0"] + header["COEFF1"] * np.arange(size))
+
+
+class LamostMRS(Survey):
+    """LAMOST medium-resolution spectra: co-added blue and red arms and single exposures."""
+
+    name = "lamost_mrs"
+    title = "LAMOST MRS"
+    pixel_bits = LamostPixel
+    label_columns = {
+        "teff": ("teff_lasp", "teff_lasp_err"),
+        "logg": ("logg_lasp", "logg_lasp_err"),
+        "fe_h": ("feh_lasp", "feh_lasp_err"),
+        "v_broad": ("vsini_lasp", "vsini_lasp_err"),
+        "alpha_m": ("alpha_m_lasp", "alpha_m_lasp_err"),
+        **{
+            f"{x}_fe": (f"{x}_fe", "")
+            for x in ("c", "n", "o", "mg", "al", "si", "s", "ca", "ti", "cr", "ni", "cu")
+        },
+    }
+    key_columns = {"file": "file", "obsid": "obsid", "mobsid": "mobsid"}
+    required_columns = ("teff_lasp", "logg_lasp", "feh_lasp")
+    rv_column = ("rv_lasp0", "rv_br0")
+    snr_column = ("snr",)
+    resolution = 7500.0
+
+    def recognises(self, file: SurveyFile) -> bool:
+        """A LAMOST header and the two co-added arms."""
+        return file.hdus is not None and _is_lamost(file) and "COADD_B" in file.extensions
+
+    def spectra(self, file: SurveyFile) -> list[Spectrum]:
+        """Return the co-added arms first, then every single exposure of either arm."""
+        coadds = [name for name in ("COADD_B", "COADD_R") if name in file.extensions]
+        singles = [name for name in file.extensions if name[:2] in ("B-", "R-")]
+        return [self._arm(file, name) for name in coadds + singles]
+
+    def _arm(self, file: SurveyFile, name: str) -> Spectrum:
+        hdu = file.hdus[name]
+        columns = [c.upper() for c in hdu.columns.names]
+        data = hdu.data[0] if len(hdu.data) == 1 else hdu.data
+        wavelength = data["WAVELENGTH"] if "WAVELENGTH" in columns else 10.0 ** data["LOGLAM"].astype(float)
+        mask = next(data[c] for c in ("PIXMASK", "ANDMASK", "ORMASK") if c in columns)
+        order = np.argsort(wavelength, kind="stable")
+        flux, ivar = data["FLUX"][order], data["IVAR"][order]
+        identity = file.path.name.removesuffix(".gz").removesuffix(".fits")
+        return Spectrum(
+            wavelength=np.asarray(wavelength, dtype=float)[order],
+            flux=flux,
+            ivar=good_ivar(flux, ivar, mask[order] != 0),
+            resolution=self.resolution,
+            frame=Frame.BARYCENTRIC,
+            rv=_velocity(file.header),
+            survey=self.name,
+            spectrum_id=f"{identity}:{name}",
+            star_id=str(file.header.get("DESIG") or identity).strip(),
+            meta={**file.meta("OBSID", "LMJD", "RA", "DEC", "DESIG"), "extension": name,
+                  "coadd": name.startswith("COADD")},
+        )
+
+    def quality(self, table: Table) -> NDArray:
+        """Co-added, S/N > 30, neither arm flagged."""
+        good = (column(table, "snr") > 30) & (column(table, "teff_lasp") > 0)
+        for flag, value in (("coadd", 1), ("bad_b", 0), ("bad_r", 0), ("fibermask", 0)):
+            if flag in table.colnames:
+                good &= column(table, flag) == value
+        return good
