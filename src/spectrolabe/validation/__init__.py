@@ -1,0 +1,1 @@
+"""Validation: how good are the labels, against truth, other surveys, clusters and repeats."""
