@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
+from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 
 __all__ = ["SurveyFile", "opened", "read_table"]
 
 GZIP_MAGIC = b"\x1f\x8b"
+PLAIN_FORMATS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
 @dataclass(frozen=True)
@@ -34,18 +39,21 @@ class SurveyFile:
         The HDUs of a FITS file.
     table : Table or None
         The content of a VOTable, ECSV, CSV or Parquet file.
+    content : bytes or None
+        The decompressed bytes of a gzipped FITS file.
     """
 
     path: Path
     hdus: fits.HDUList | None = None
     table: Table | None = None
+    content: bytes | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def header(self) -> fits.Header:
         """The primary header; an empty one when this is no FITS file."""
         return self.hdus[0].header if self.hdus is not None else fits.Header()
 
-    @property
+    @cached_property
     def extensions(self) -> list[str]:
         """Names of the HDUs in upper case, in the order of the file."""
         return [hdu.name.upper() for hdu in self.hdus] if self.hdus is not None else []
@@ -54,16 +62,74 @@ class SurveyFile:
         """Column names of a table HDU, or of the table; empty where there is none."""
         if self.table is not None:
             return list(self.table.colnames)
-        try:
-            hdu = self.hdus[extension] if self.hdus is not None else None
-        except (IndexError, KeyError):
-            return []
-        return list(hdu.columns.names) if isinstance(hdu, fits.BinTableHDU) else []
+        if extension not in self._columns:  # every survey asks when a file is recognised
+            hdu = self._table_hdu(extension)
+            self._columns[extension] = [] if hdu is None else _field_names(hdu.header)
+        return list(self._columns[extension])
+
+    def arrays(self, extension: int | str = 1) -> dict[str, NDArray]:
+        """Return the columns of a table HDU by upper-case name.
+
+        Plain numeric columns are read straight from the bytes, several times faster than through
+        `astropy.io.fits.FITS_rec`, which counts where a survey has a file for every spectrum.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (rows,) or (rows, elements)
+        """
+        hdu = self._table_hdu(extension)
+        if hdu is None:
+            raise KeyError(f"no table in extension {extension!r}")
+        names = [name.upper() for name in self.columns(extension)]
+        rows = self._plain_rows(hdu)
+        if rows is None:
+            return {name: np.asarray(hdu.data.field(i)) for i, name in enumerate(names)}
+        return {name: rows[f"f{i}"] for i, name in enumerate(names)}
+
+    @cached_property
+    def _columns(self) -> dict[int | str, list[str]]:
+        return {}
+
+    def _table_hdu(self, extension: int | str) -> fits.BinTableHDU | None:
+        if self.hdus is None:
+            return None
+        names = self.extensions
+        if isinstance(extension, str):
+            extension = names.index(extension.upper()) if extension.upper() in names else len(names)
+        hdu = self.hdus[extension] if extension < len(names) else None
+        return hdu if isinstance(hdu, fits.BinTableHDU) else None
+
+    def _plain_rows(self, hdu: fits.BinTableHDU) -> NDArray | None:
+        dtype = _plain_dtype(hdu.header)
+        if dtype is None or dtype.itemsize != hdu.header["NAXIS1"]:
+            return None
+        start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
+        if self.content is not None:
+            return np.frombuffer(self.content, dtype, count=count, offset=start)
+        return np.fromfile(self.path, dtype, count=count, offset=start)
 
     def meta(self, *keys: str) -> dict[str, Any]:
         """The file name and these cards of the primary header, keys in lower case."""
         cards = {key.lower(): self.header[key] for key in keys if key in self.header}
         return {"file": self.path.name, **cards}
+
+
+def _field_names(header: fits.Header) -> list[str]:
+    count = header["TFIELDS"]
+    return [str(header.get(f"TTYPE{i}", f"col{i}")).strip() for i in range(1, count + 1)]
+
+
+def _plain_dtype(header: fits.Header) -> np.dtype | None:
+    """Row layout of a table of unscaled numbers; None where astropy has to interpret it."""
+    fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
+    for i in range(1, header["TFIELDS"] + 1):
+        form = re.fullmatch(r"(\d*)([A-Z])", str(header[f"TFORM{i}"]).strip())
+        scaled = any(f"{key}{i}" in header for key in ("TSCAL", "TZERO", "TDIM", "TNULL"))
+        if form is None or form[2] not in PLAIN_FORMATS or form[1] == "0" or scaled:
+            return None
+        kind, count = PLAIN_FORMATS[form[2]], int(form[1] or 1)
+        fields.append((f"f{i - 1}", kind) if count == 1 else (f"f{i - 1}", kind, (count,)))
+    return np.dtype(fields)
 
 
 @contextmanager
@@ -82,15 +148,14 @@ def opened(path: str | Path) -> Iterator[SurveyFile]:
         magic = stream.read(16)
     if not magic:
         raise InputError(path, expected="a spectrum or a table", found="an empty file (0 bytes)")
-    source: Any = str(path)
-    if magic.startswith(GZIP_MAGIC):
-        content = _decompressed(path)
-        magic, source = content[:16], io.BytesIO(content)
+    content = _decompressed(path) if magic.startswith(GZIP_MAGIC) else None
+    if content is not None:
+        magic = content[:16]
     if magic.startswith(b"SIMPLE"):
-        with _open_fits(path, source) as hdus:
-            yield SurveyFile(path, hdus=hdus)
+        with _open_fits(path, content) as hdus:
+            yield SurveyFile(path, hdus=hdus, content=content)
     else:
-        yield SurveyFile(path, table=_open_table(path, source, magic))
+        yield SurveyFile(path, table=_open_table(path, content, magic))
 
 
 def _decompressed(path: Path) -> bytes:
@@ -106,19 +171,28 @@ def _decompressed(path: Path) -> bytes:
 
 
 @contextmanager
-def _open_fits(path: Path, source: str | io.BytesIO) -> Iterator[fits.HDUList]:
+def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
     fix = "Download it again."
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
-            hdus = fits.open(source, memmap=isinstance(source, str), lazy_load_hdus=False)
+            # the second is what astropy says of a file that ends inside a header
+            for complaint in (".*truncated.*", "Error validating header.*"):
+                warnings.filterwarnings("error", complaint, AstropyUserWarning)
+            if content is None:
+                hdus = fits.open(str(path), memmap=True, lazy_load_hdus=False)
+            else:
+                hdus = fits.open(io.BytesIO(content), lazy_load_hdus=False)
     except (AstropyUserWarning, OSError, ValueError, KeyError) as error:
         raise InputError(
-            path, expected="a whole FITS file", found=f"a truncated or damaged one ({error})", fix=fix
+            path,
+            expected="a whole FITS file",
+            found=f"a truncated or damaged one ({error})",
+            fix=fix,
         ) from error
     with hdus:
-        end = max(hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in hdus)
-        size = source.getbuffer().nbytes if isinstance(source, io.BytesIO) else path.stat().st_size
+        last = hdus[-1].fileinfo()
+        end = last["datLoc"] + last["datSpan"]
+        size = path.stat().st_size if content is None else len(content)
         if size < end:
             raise InputError(
                 path, expected=f"{end} bytes of FITS", found=f"a truncated file of {size}", fix=fix
@@ -126,30 +200,52 @@ def _open_fits(path: Path, source: str | io.BytesIO) -> Iterator[fits.HDUList]:
         yield hdus
 
 
-def _open_table(path: Path, source: str | io.BytesIO, magic: bytes) -> Table:
+def _open_table(path: Path, content: bytes | None, magic: bytes) -> Table:
+    if content is None:
+        content = path.read_bytes()
     if magic.startswith(b"PAR1"):
         kind = "parquet"
     elif magic.lstrip().startswith((b"<?xml", b"<VOTABLE")):
         kind = "votable"
-    elif magic.startswith(b"# %ECSV"):
-        kind = "ascii.ecsv"
     else:
-        kind = "ascii.csv"
+        kind = "ascii.ecsv" if magic.startswith(b"# %ECSV") else "ascii.csv"
     try:
         if kind == "parquet":
-            import pyarrow.parquet as pq
-
-            arrow = pq.read_table(source)
-            table = Table({name: arrow[name].to_numpy() for name in arrow.column_names})
-            table.meta = {k.decode(): v.decode() for k, v in (arrow.schema.metadata or {}).items()}
-            return table
-        return Table.read(source, format=kind)
+            return _parquet(content)
+        if kind == "ascii.csv":
+            return _csv(content)
+        return Table.read(io.BytesIO(content), format=kind)
     except Exception as error:  # each format raises errors of its own
         raise InputError(
             path,
             expected="FITS, VOTable, ECSV, CSV or Parquet",
             found=f"something that does not read as {kind} ({type(error).__name__}: {error})",
         ) from error
+
+
+def _parquet(content: bytes) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pq.read_table(pa.BufferReader(content))
+    table = Table({name: arrow[name].to_numpy() for name in arrow.column_names})
+    table.meta = {k.decode(): v.decode() for k, v in (arrow.schema.metadata or {}).items()}
+    return table
+
+
+def _csv(content: bytes) -> Table:
+    """Read CSV; leading lines ``# KEY = value`` become the table's meta."""
+    text = content.decode("utf-8-sig")
+    comments = re.match(r"(?:[ \t]*(?:#.*)?\r?\n)*", text)
+    head = comments[0] if comments else ""
+    table = Table.read(io.BytesIO(text[len(head) :].encode()), format="ascii.csv")
+    table.meta.update(
+        {
+            key: value
+            for key, value in re.findall(r"^[ \t]*#\s*([\w-]+)\s*=\s*(.*?)\s*$", head, re.M)
+        }
+    )
+    return table
 
 
 def read_table(path: str | Path, extension: int | str = 1) -> Table:

@@ -23,13 +23,18 @@ SPEED_OF_LIGHT = 299792.458  # km/s
 
 
 class LamostPixel(IntFlag):
-    """Bits of ANDMASK, ORMASK and PIXMASK (those of SDSS that LAMOST kept)."""
+    """Bits of ANDMASK, ORMASK and PIXMASK (data production description of LAMOST DR3).
 
-    BADCCD = 1
-    BADPROFILE = 2
-    NOSKY = 4
+    Any of them makes a pixel unusable. In LRS co-adds they cost nothing: in DR1, DR6 and DR10 every
+    pixel with ANDMASK or ORMASK set has ivar 0 already. In MRS ANDMASK rejects up to 0.5 per cent
+    of the pixels of a co-add that have an ivar, PIXMASK up to 0.8 per cent of an exposure.
+    """
+
+    BADCCD = 1  # bad pixel on the detector
+    BADPROFILE = 2  # bad profile in extraction
+    NOSKY = 4  # no sky at this wavelength
     BRIGHTSKY = 8
-    BADCENTRE = 16
+    BADCENTER = 16  # fibre trace outside the detector
     NODATA = 32
 
 
@@ -42,6 +47,19 @@ def _velocity(header: fits.Header) -> float:
     """Radial velocity of the star from the pipeline's redshift, km/s."""
     z = float(header.get("Z", np.nan))
     return z * SPEED_OF_LIGHT if np.isfinite(z) and abs(z) < 0.01 else np.nan
+
+
+def _frame(header: fits.Header) -> Frame:
+    """Heliocentric unless the pipeline says that it did not correct; 13 m/s from barycentric."""
+    return Frame.OBSERVED if header.get("HELIO") is False else Frame.BARYCENTRIC
+
+
+def _identity(file: SurveyFile) -> str:
+    return file.path.name.removesuffix(".gz").removesuffix(".fits")
+
+
+def _star(file: SurveyFile) -> str:
+    return str(file.header.get("DESIG") or _identity(file)).strip()
 
 
 class LamostLRS(Survey):
@@ -71,29 +89,29 @@ class LamostLRS(Survey):
     def spectra(self, file: SurveyFile) -> list[Spectrum]:
         """Return the one spectrum of the file, whichever release wrote it."""
         wavelength, flux, ivar, andmask = self._rows(file)
-        meta = file.meta("OBSID", "LMJD", "PLANID", "SPID", "FIBERID", "RA", "DEC", "DESIG", "DATA_V")
-        identity = file.path.name.removesuffix(".gz").removesuffix(".fits")
+        cards = ("OBSID", "LMJD", "PLANID", "SPID", "FIBERID", "RA", "DEC", "DESIG", "DATA_V")
         return [
             Spectrum(
                 wavelength=wavelength,
                 flux=flux,
                 ivar=good_ivar(flux, ivar, andmask != 0),
                 resolution=self.resolution,
-                frame=Frame.BARYCENTRIC,
+                frame=_frame(file.header),
                 rv=_velocity(file.header),
                 survey=self.name,
-                spectrum_id=identity,
-                star_id=str(file.header.get("DESIG") or identity).strip(),
-                meta=meta,
+                spectrum_id=_identity(file),
+                star_id=_star(file),
+                meta=file.meta(*cards),
             )
         ]
 
     def _rows(self, file: SurveyFile) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Wavelength, flux, ivar and and-mask of DR8+ (table), <=DR7 and DR1 (image)."""
         if "COADD" in file.extensions:
-            row = file.hdus["COADD"].data[0]
-            return row["WAVELENGTH"], row["FLUX"], row["IVAR"], row["ANDMASK"]
-        image = file.hdus[0].data
+            columns = file.arrays("COADD")
+            names = ("WAVELENGTH", "FLUX", "IVAR", "ANDMASK")
+            return tuple(columns[name][0] for name in names)
+        image = file.hdus[0].data if file.hdus is not None else None
         if image is None or image.ndim != 2 or image.shape[0] < 4:
             raise InputError(
                 file.path,
@@ -155,26 +173,31 @@ class LamostMRS(Survey):
         return [self._arm(file, name) for name in coadds + singles]
 
     def _arm(self, file: SurveyFile, name: str) -> Spectrum:
-        hdu = file.hdus[name]
-        columns = [c.upper() for c in hdu.columns.names]
-        data = hdu.data[0] if len(hdu.data) == 1 else hdu.data
-        wavelength = data["WAVELENGTH"] if "WAVELENGTH" in columns else 10.0 ** data["LOGLAM"].astype(float)
-        mask = next(data[c] for c in ("PIXMASK", "ANDMASK", "ORMASK") if c in columns)
+        # one row of vectors (DR9 v1 on) or one row a pixel; red exposures descend in wavelength
+        data = {key: values.ravel() for key, values in file.arrays(name).items()}
+        if "WAVELENGTH" in data:
+            wavelength = data["WAVELENGTH"].astype(float)
+        else:
+            wavelength = 10.0 ** data["LOGLAM"].astype(float)
+        mask = next(data[key] for key in ("PIXMASK", "ANDMASK", "ORMASK") if key in data)
         order = np.argsort(wavelength, kind="stable")
         flux, ivar = data["FLUX"][order], data["IVAR"][order]
-        identity = file.path.name.removesuffix(".gz").removesuffix(".fits")
+        identity = _identity(file)
         return Spectrum(
-            wavelength=np.asarray(wavelength, dtype=float)[order],
+            wavelength=wavelength[order],
             flux=flux,
             ivar=good_ivar(flux, ivar, mask[order] != 0),
             resolution=self.resolution,
-            frame=Frame.BARYCENTRIC,
+            frame=_frame(file.header),
             rv=_velocity(file.header),
             survey=self.name,
             spectrum_id=f"{identity}:{name}",
-            star_id=str(file.header.get("DESIG") or identity).strip(),
-            meta={**file.meta("OBSID", "LMJD", "RA", "DEC", "DESIG"), "extension": name,
-                  "coadd": name.startswith("COADD")},
+            star_id=_star(file),
+            meta={
+                **file.meta("OBSID", "LMJD", "RA", "DEC", "DESIG"),
+                "extension": name,
+                "coadd": name.startswith("COADD"),
+            },
         )
 
     def quality(self, table: Table) -> NDArray:
