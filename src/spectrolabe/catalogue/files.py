@@ -1,0 +1,245 @@
+"""Files of the catalogue: Parquet and FITS, with units, descriptions and provenance in both.
+
+A Parquet catalogue carries its units three times, so that no reader needs to know ours: in the
+metadata of each field, as astropy's ``Table.read`` expects them, and as the VOTable header of the
+IVOA note VOParquet 1.0, which TOPCAT reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from astropy.table.meta import get_yaml_from_table
+
+from spectrolabe.catalogue.schema import LABEL_FLAGS, RESULT_FLAGS
+from spectrolabe.errors import InputError
+from spectrolabe.surveys.files import opened
+
+__all__ = ["SUFFIXES", "atomic", "check_suffix", "read_catalogue", "write_catalogue"]
+
+SUFFIXES = (".parquet", ".fits")
+PROVENANCE = b"spectrolabe.provenance"
+WIDTH = b"table::len::"  # how astropy notes the width of a text column
+PROVENANCE_CARD = "PROVJSON"
+EXTENSION = "CATALOGUE"
+VOTABLE_NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
+VOTABLE_TYPES = {"f4": "float", "f8": "double", "i4": "int", "i8": "long", "b1": "boolean"}
+
+
+def write_catalogue(table: Table, path: str | Path, provenance: Mapping[str, Any]) -> None:
+    """Write a catalogue; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    table : Table
+        As `build_catalogue` makes it.
+    path : str or Path
+        ``.parquet`` or ``.fits``; an existing file is replaced. FITS knows only ASCII: other
+        characters become ``\\xNN``.
+    provenance : Mapping
+        What made it (model, configuration, version, command), of JSON types.
+
+    Raises
+    ------
+    InputError
+        If the suffix is unknown or the provenance is not JSON.
+    OSError
+        If the file cannot be written; what was there before is untouched.
+    """
+    path = check_suffix(path)
+    text = to_json(provenance)
+    with atomic(path) as temporary:
+        if path.suffix == ".parquet":
+            pq.write_table(arrow_table(table, {PROVENANCE: text.encode()}), temporary)
+        else:
+            _to_hdu(table, text).writeto(temporary, checksum=True)
+
+
+def read_catalogue(path: str | Path) -> Table:
+    """Read a catalogue written by `write_catalogue`, whatever it is called.
+
+    Returns
+    -------
+    Table
+        With units and descriptions; ``meta["provenance"]`` is the provenance.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or no Spectrolabe catalogue.
+    """
+    path = Path(path)
+    if path.is_file() and _magic(path) == b"PAR1":
+        return _from_parquet(path)
+    with opened(path) as file:
+        if file.hdus is None or EXTENSION not in file.extensions:
+            raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
+        return _from_hdu(path, file.hdus[EXTENSION])
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(4)
+
+
+def check_suffix(path: str | Path) -> Path:
+    """Return the path; an unknown suffix is an error that lists the known ones."""
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            path,
+            expected=f"a catalogue name that ends in {' or '.join(SUFFIXES)}",
+            found=repr(path.suffix),
+        )
+    return path
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; rename it when all went well, else remove it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"the catalogue is not written: {error}", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(provenance: Mapping[str, Any]) -> str:
+    """Return the provenance as JSON text."""
+    try:
+        return json.dumps(dict(provenance), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "provenance", expected="text, numbers, lists and mappings", found=str(error)
+        ) from error
+
+
+def _no_catalogue(path: Path, found: str) -> InputError:
+    return InputError(
+        path,
+        expected="a Spectrolabe catalogue",
+        found=found,
+        fix="Catalogues of surveys are read by surveys.read_labels.",
+    )
+
+
+# Parquet
+
+
+def arrow_table(table: Table, metadata: Mapping[bytes, bytes]) -> pa.Table:
+    """Return a Table as an Arrow table with all that describes its columns."""
+    fields, arrays, lengths = [], [], {}
+    for column in table.columns.values():
+        values = np.asarray(column)
+        array = pa.array(values.astype(values.dtype.newbyteorder("=")))
+        description = {"unit": str(column.unit or ""), "description": column.description or ""}
+        fields.append(pa.field(column.name, array.type, metadata=description))
+        arrays.append(array)
+        if values.dtype.kind == "U":  # astropy cannot know the width otherwise
+            lengths[WIDTH + column.name.encode()] = str(values.dtype.itemsize // 4).encode()
+    bare = Table(table[:0], meta={}, copy=False)
+    described = {
+        b"table_meta_yaml": "\n".join(get_yaml_from_table(bare)).encode(),
+        b"IVOA.VOTable-Parquet.version": b"1.0",
+        b"IVOA.VOTable-Parquet.content": _votable_header(table),
+    }
+    schema = pa.schema(fields, metadata={**lengths, **described, **metadata})
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _votable_header(table: Table) -> bytes:
+    """A VOTable without data, as the VOParquet note asks for."""
+    root = ElementTree.Element("VOTABLE", version="1.4", xmlns=VOTABLE_NAMESPACE)
+    inner = ElementTree.SubElement(ElementTree.SubElement(root, "RESOURCE"), "TABLE")
+    for column in table.columns.values():
+        kind = column.dtype.str[1:]
+        attributes = {"name": column.name, "datatype": VOTABLE_TYPES.get(kind, "unicodeChar")}
+        if kind not in VOTABLE_TYPES:
+            attributes["arraysize"] = str(max(column.dtype.itemsize // 4, 1))
+        if column.unit:
+            attributes["unit"] = str(column.unit)
+        field = ElementTree.SubElement(inner, "FIELD", attributes)
+        ElementTree.SubElement(field, "DESCRIPTION").text = column.description or ""
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _from_parquet(path: Path) -> Table:
+    try:
+        arrow = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(path, expected="a whole Parquet file", found=str(error)) from error
+    metadata = arrow.schema.metadata or {}
+    if PROVENANCE not in metadata:
+        raise _no_catalogue(path, f"columns {arrow.column_names[:12]}")
+    table = Table(meta={"provenance": json.loads(metadata[PROVENANCE])})
+    for field in arrow.schema:
+        values = arrow[field.name].to_numpy()
+        table[field.name] = values.astype(str) if pa.types.is_string(field.type) else values
+        described = field.metadata or {}
+        table[field.name].unit = described.get(b"unit", b"").decode() or None
+        table[field.name].description = described.get(b"description", b"").decode() or None
+    return table
+
+
+# FITS
+
+
+def _to_hdu(table: Table, provenance: str) -> fits.HDUList:
+    plain = Table(meta={})
+    for name in table.colnames:
+        values = np.asarray(table[name])
+        if values.dtype.kind == "U":
+            values = np.char.encode(values, "ascii", "backslashreplace")
+        plain[name] = values
+    hdu = fits.table_to_hdu(plain)
+    hdu.name = EXTENSION
+    header = hdu.header
+    for i, column in enumerate(table.columns.values(), start=1):
+        # not by astropy, which drops dex because the FITS standard lacks it
+        if column.unit:
+            header.set(f"TUNIT{i}", _fits_unit(column.unit), after=f"TFORM{i}")
+        if column.description:
+            header.set(f"TCOMM{i}", column.description, after=f"TFORM{i}")
+    # JSON may write these two as escapes; both have a meaning in a long FITS string
+    header[PROVENANCE_CARD] = provenance.replace("'", "\\u0027").replace("&", "\\u0026")
+    for what, flags in (("result_flags", RESULT_FLAGS), ("<label>_flags", LABEL_FLAGS)):
+        for flag, description in flags.items():
+            header.add_comment(f"{what} {int(flag)} {flag.name}: {description}")
+    return fits.HDUList([fits.PrimaryHDU(), hdu])
+
+
+def _fits_unit(unit: u.UnitBase) -> str:
+    try:
+        return unit.to_string("fits")
+    except ValueError:
+        return str(unit)
+
+
+def _from_hdu(path: Path, hdu: fits.BinTableHDU) -> Table:
+    if PROVENANCE_CARD not in hdu.header:
+        raise _no_catalogue(path, f"a table without {PROVENANCE_CARD}")
+    table = Table(meta={"provenance": json.loads(hdu.header[PROVENANCE_CARD])})
+    for i, name in enumerate(hdu.columns.names, start=1):
+        values = np.asarray(hdu.data[name])
+        native = values.astype(values.dtype.newbyteorder("="))
+        table[name] = native.astype(str) if native.dtype.kind == "S" else native
+        table[name].unit = hdu.header.get(f"TUNIT{i}")
+        table[name].description = hdu.header.get(f"TCOMM{i}")
+    return table
