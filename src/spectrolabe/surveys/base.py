@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS, Labels, read_only
 from spectrolabe.spectra import Spectrum
-from spectrolabe.surveys.files import SurveyFile
+from spectrolabe.surveys.files import SurveyFile, read_table
 
 __all__ = ["LabelTable", "Survey", "column", "good_ivar", "number"]
 
@@ -101,6 +102,10 @@ class Survey(ABC):
     def spectra(self, file: SurveyFile) -> list[Spectrum]:
         """Return every spectrum of a file that `recognises` accepts."""
 
+    def table(self, path: str | Path, extension: int | str | None = None) -> Table:
+        """Read the label catalogue as it is; ``extension`` is an HDU other than the usual one."""
+        return read_table(path, self.table_extension if extension is None else extension)
+
     def quality(self, table: Table) -> NDArray:
         """Return the recommended cut of a label catalogue (columns in lower case), shape (N,)."""
         return np.ones(len(table), dtype=bool)
@@ -120,12 +125,12 @@ class Survey(ABC):
         self._check_columns(table)
         names = [name for name, (value, _) in self.label_columns.items() if value in table.colnames]
         values = [_in_range(name, column(table, self.label_columns[name][0])) for name in names]
-        sigma = [
-            number(column(table, self.label_columns[name][1])) for name in names
-        ]
+        sigma = [number(column(table, self.label_columns[name][1])) for name in names]
         sigma = [np.where(s > 0, s, np.nan) for s in sigma]
         keys = {
-            key: _text(table[name]) for key, name in self.key_columns.items() if name in table.colnames
+            key: _text(table[name])
+            for key, name in self.key_columns.items()
+            if name in table.colnames
         }
         star_id = _text(table["star"]) if "star" in table.colnames else next(iter(keys.values()))
         return LabelTable(

@@ -67,6 +67,19 @@ class SurveyFile:
             self._columns[extension] = [] if hdu is None else _field_names(hdu.header)
         return list(self._columns[extension])
 
+    def image(self, extension: int | str = 0) -> NDArray:
+        """Return the pixels of an image HDU in native byte order.
+
+        Raises
+        ------
+        KeyError
+            If there is no such HDU, or it holds no image.
+        """
+        data = self.hdus[extension].data if self.hdus is not None else None
+        if data is None:
+            raise KeyError(f"no image in extension {extension!r}")
+        return np.asarray(data, dtype=data.dtype.newbyteorder("="))
+
     def arrays(self, extension: int | str = 1) -> dict[str, NDArray]:
         """Return the columns of a table HDU by upper-case name.
 
@@ -179,7 +192,7 @@ def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
             for complaint in (".*truncated.*", "Error validating header.*"):
                 warnings.filterwarnings("error", complaint, AstropyUserWarning)
             if content is None:
-                hdus = fits.open(str(path), memmap=True, lazy_load_hdus=False)
+                hdus = fits.open(str(path), lazy_load_hdus=False)
             else:
                 hdus = fits.open(io.BytesIO(content), lazy_load_hdus=False)
     except (AstropyUserWarning, OSError, ValueError, KeyError) as error:
@@ -214,6 +227,8 @@ def _open_table(path: Path, content: bytes | None, magic: bytes) -> Table:
             return _parquet(content)
         if kind == "ascii.csv":
             return _csv(content)
+        if kind == "votable":
+            return _votable(content)
         return Table.read(io.BytesIO(content), format=kind)
     except Exception as error:  # each format raises errors of its own
         raise InputError(
@@ -231,6 +246,24 @@ def _parquet(content: bytes) -> Table:
     table = Table({name: arrow[name].to_numpy() for name in arrow.column_names})
     table.meta = {k.decode(): v.decode() for k, v in (arrow.schema.metadata or {}).items()}
     return table
+
+
+def _votable(content: bytes) -> Table:
+    """Read VOTable; PARAMs become the table's meta, or columns where there are several tables."""
+    from astropy.io.votable import parse
+    from astropy.table import vstack
+
+    tables = []
+    for element in parse(io.BytesIO(content)).iter_tables():
+        table = element.to_table(use_names_over_ids=True)
+        table.meta = {param.name: param.value for param in element.params}
+        tables.append(table)
+    if len(tables) == 1:
+        return tables[0]
+    for table in tables:
+        for name, value in table.meta.items():
+            table[name] = [value] * len(table)
+    return vstack(tables, metadata_conflicts="silent")
 
 
 def _csv(content: bytes) -> Table:
