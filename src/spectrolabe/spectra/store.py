@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,35 +23,29 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError, unknown_name
-from spectrolabe.labels import Labels, label
+from spectrolabe.labels import Labels
+from spectrolabe.spectra.shards import (
+    CARD,
+    FORMAT_VERSION,
+    LISTS,
+    SCALARS,
+    flat_view,
+    is_store,
+    read_card,
+    read_shard,
+    schema_of,
+    shard_number,
+    shards_of,
+    table_of,
+    write_atomically,
+    write_card,
+)
 from spectrolabe.spectra.spectrum import Frame, Spectrum
 
 if TYPE_CHECKING:
     import datasets
 
 __all__ = ["FORMAT_VERSION", "Store", "StoreWriter", "is_store", "open_store"]
-
-FORMAT = "spectrolabe-store"
-FORMAT_VERSION = 1
-CARD = "store.json"
-
-LISTS = {
-    "wavelength": pa.float64(),
-    "flux": pa.float32(),
-    "ivar": pa.float32(),
-    "resolution": pa.float32(),
-}
-SCALARS = {
-    **dict.fromkeys(("frame", "survey", "spectrum_id", "star_id", "file", "split"), pa.string()),
-    **dict.fromkeys(("rv", "snr", "ra", "dec"), pa.float64()),
-    "good": pa.bool_(),
-    "meta": pa.string(),
-}
-
-
-def is_store(path: str | Path) -> bool:
-    """Tell whether a path is the folder of a store."""
-    return (Path(path) / CARD).is_file()
 
 
 def open_store(path: str | Path) -> Store:
@@ -90,10 +83,10 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        card = _read_card(self.path)
+        card = read_card(self.path)
         self.names: tuple[str, ...] = tuple(card["labels"])
-        schema = _schema(self.names)
-        tables = [_read_shard(shard, schema) for shard in _shards(self.path)]
+        schema = schema_of(self.names)
+        tables = [read_shard(shard, schema) for shard in shards_of(self.path)]
         rows = sum(len(table) for table in tables)
         if rows < card["rows"]:
             raise InputError(
@@ -110,7 +103,7 @@ class Store:
         self._starts, self._chunks, start = [], [], 0
         for batch in self._table.select(list(LISTS)).to_batches():
             self._starts.append(start)
-            self._chunks.append([_flat(batch.column(name)) for name in LISTS])
+            self._chunks.append([flat_view(batch.column(name)) for name in LISTS])
             start += len(batch)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -194,9 +187,9 @@ class Store:
         """The same shards as a Hugging Face `datasets.Dataset`."""
         from datasets import Dataset, concatenate_datasets  # slow to import
 
-        shards = _shards(self.path)
+        shards = shards_of(self.path)
         if not shards:
-            return Dataset(_schema(self.names).empty_table())
+            return Dataset(schema_of(self.names).empty_table())
         return concatenate_datasets([Dataset.from_file(str(shard)) for shard in shards])
 
 
@@ -238,7 +231,7 @@ class StoreWriter:
         self.path, self.names, self.shard_size = Path(path), tuple(label_names), int(shard_size)
         if self.shard_size < 1:
             raise InputError("shard_size", expected="at least 1", found=str(shard_size))
-        self._schema = _schema(self.names)
+        self._schema = schema_of(self.names)
         self.done: set[str] = set()
         self.ids: set[str] = set()
         self._rows: list[dict[str, Any]] = []
@@ -259,7 +252,7 @@ class StoreWriter:
         self._write_card()
 
     def _resume(self) -> None:
-        card = _read_card(self.path)
+        card = read_card(self.path)
         if tuple(card["labels"]) != self.names:
             raise InputError(
                 self.path,
@@ -269,12 +262,12 @@ class StoreWriter:
             )
         for leftover in self.path.glob(".*.part"):
             leftover.unlink()
-        for shard in _shards(self.path):
-            table = _read_shard(shard, self._schema)
+        for shard in shards_of(self.path):
+            table = read_shard(shard, self._schema)
             self.rows += len(table)
             self.done |= set(table["file"].to_pylist()) - {""}
             self.ids |= set(table["spectrum_id"].to_pylist())
-            self._next = _number(shard) + 1
+            self._next = shard_number(shard) + 1
         self._write_card()
 
     def __enter__(self) -> StoreWriter:
@@ -404,9 +397,9 @@ class StoreWriter:
                 found="one of another process",
                 fix="Let only one process write to a store.",
             )
-        table = _table(self._rows, self._schema)
+        table = table_of(self._rows, self._schema)
         with self._safely(f"a shard of {table.nbytes / 1e6:.0f} MB"):
-            _write_atomically(shard, table)
+            write_atomically(shard, table)
         self.rows, self._next = self.rows + len(table), self._next + 1
         self.done |= {row["file"] for row in self._rows} - {""}
         self._rows = []
@@ -417,14 +410,8 @@ class StoreWriter:
         self.flush()
 
     def _write_card(self) -> None:
-        card = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "labels": list(self.names),
-            "rows": self.rows,
-        }
-        with self._safely(f"{CARD}"):
-            _write_atomically(self.path / CARD, json.dumps(card, indent=2).encode())
+        with self._safely(CARD):
+            write_card(self.path, self.names, self.rows)
 
     @contextmanager
     def _safely(self, what: str) -> Iterator[None]:
@@ -441,116 +428,6 @@ class StoreWriter:
                 fix=f"The {self.rows} spectra written before are valid; "
                 f"{'free some space' if full else 'mend it'} and run again to continue.",
             ) from error
-
-
-def _schema(names: Sequence[str]) -> pa.Schema:
-    columns: dict[str, pa.DataType] = {name: pa.list_(kind) for name, kind in LISTS.items()}
-    columns |= SCALARS
-    for name in names:
-        label(name)
-        if name in columns:
-            raise InputError(
-                "label names",
-                expected=f"labels other than the columns {', '.join(SCALARS)}, each once",
-                found=repr(name),
-                fix="The velocity of a spectrum is its own field, not a label."
-                if name == "rv"
-                else "",
-            )
-        columns |= {name: pa.float64(), f"e_{name}": pa.float64()}
-    return pa.schema(columns)
-
-
-def _shards(path: Path) -> list[Path]:
-    return sorted(path.glob("shard-*.arrow"), key=_number)
-
-
-def _number(shard: Path) -> int:
-    return int(shard.stem.removeprefix("shard-"))
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    if not is_store(path):
-        raise InputError(
-            path,
-            expected=f"a store (a folder with {CARD})",
-            found="a folder without it" if path.is_dir() else "no such folder",
-            fix="Make one with `spectrolabe ingest`.",
-        )
-    try:
-        card: dict[str, Any] = json.loads((path / CARD).read_text())
-        kind, version = card["format"], card["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(path / CARD, expected="the card of a store", found=repr(error)) from error
-    if (kind, version) != (FORMAT, FORMAT_VERSION):
-        raise InputError(
-            path / CARD,
-            expected=f"{FORMAT} version {FORMAT_VERSION}",
-            found=f"{kind} version {version}",
-            fix="Ingest the spectra again with this version of Spectrolabe.",
-        )
-    return card
-
-
-def _read_shard(shard: Path, schema: pa.Schema) -> pa.Table:
-    try:
-        table = pa.ipc.open_stream(pa.memory_map(str(shard))).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            shard,
-            expected="a whole shard",
-            found=f"a damaged one ({error})",
-            fix="Delete it and run the same ingest again.",
-        ) from error
-    if table.schema.names != schema.names or table.schema.types != schema.types:
-        raise InputError(shard, expected=f"columns {schema.names}", found=f"{table.schema.names}")
-    return table
-
-
-def _flat(lists: pa.ListArray) -> tuple[NDArray, NDArray]:
-    return lists.offsets.to_numpy(), lists.values.to_numpy()
-
-
-def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    columns: list[pa.Array] = []
-    for field in schema:
-        items = [row[field.name] for row in rows]
-        if field.name in LISTS:
-            offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])])
-            flat = pa.array(np.concatenate(items), type=LISTS[field.name])
-            columns.append(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat))
-        else:
-            columns.append(pa.array(items, type=field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _write_atomically(path: Path, content: pa.Table | bytes) -> None:
-    """Write beside, sync, rename: at any time the file is whole or absent."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                with pa.ipc.new_stream(stream, content.schema) as writer:
-                    writer.write_table(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # a folder cannot be opened elsewhere, and the rename is enough
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _degrees(meta: Mapping[str, Any], key: str) -> float:

@@ -9,18 +9,17 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spectrolabe.errors import InputError
-from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import StoreWriter
 from spectrolabe.surveys import get, read, read_labels
-from spectrolabe.surveys.base import LabelTable
+from spectrolabe.surveys.join import LabelJoin, UnusableError
 
 __all__ = ["IngestReport", "expand", "ingest"]
 
@@ -107,7 +106,7 @@ def ingest(
     begin = time.monotonic()
     get(survey)
     output = Path(output)
-    join = _Join(read_labels(labels, survey), labels) if labels is not None else None
+    join = LabelJoin(read_labels(labels, survey), labels) if labels is not None else None
     files = expand(paths, leave=[output, *([Path(labels)] if labels is not None else [])])
     names = join.names if join else ()
     with StoreWriter(output, names, shard_size=shard_size) as writer, _BadList(writer) as bad:
@@ -153,6 +152,7 @@ def expand(paths: str | Path | Iterable[str | Path], *, leave: Sequence[Path] = 
     files: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
         found = [file.resolve() for file in _matches(Path(path))]
+        found = [file for file in found if not any(file.is_relative_to(p) for p in out)]
         if not found:
             raise InputError(
                 path,
@@ -161,7 +161,7 @@ def expand(paths: str | Path | Iterable[str | Path], *, leave: Sequence[Path] = 
                 fix="Check the path.",
             )
         files.update(dict.fromkeys(sorted(found)))
-    return [file for file in files if not any(file.is_relative_to(path) for path in out)]
+    return list(files)
 
 
 def _matches(path: Path) -> Iterator[Path]:
@@ -182,15 +182,11 @@ def _plausible(name: str) -> bool:
     return not name.startswith(".") and name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-class UnusableError(Exception):
-    """Why one spectrum is left out; becomes a line of ``bad.csv``."""
-
-
 def _store(
     writer: StoreWriter,
     spectrum: Spectrum,
     file: Path,
-    join: _Join | None,
+    join: LabelJoin | None,
     keep_unlabelled: bool,
 ) -> None:
     if not spectrum.good.any():
@@ -205,98 +201,6 @@ def _store(
     if spectrum.spectrum_id in writer.ids:
         raise UnusableError(f"{spectrum.spectrum_id}: this spectrum_id is in the store already")
     writer.append(spectrum, file=file.as_posix(), **more)
-
-
-class _Join:
-    """The label table, searched by its keys."""
-
-    def __init__(self, table: LabelTable, path: str | Path) -> None:
-        self.table, self.path = table, path
-        # the velocity of a spectrum is its own column
-        self.names = tuple(name for name in table.labels.names if name != "rv")
-        self.labels = table.labels.select(self.names)
-        self.rows: dict[str, dict[str, list[int]]] = {}
-        for key, values in table.keys.items():
-            index = self.rows.setdefault(key, {})
-            for i, value in enumerate(values):
-                if normal := _normal(key, value):
-                    index.setdefault(normal, []).append(i)
-        first = next(iter(table.keys.values()))
-        # a table without a star column repeats its first key, which may say nothing of the star
-        own = np.array_equal(table.labels.star_id, first) and "star_id" not in table.keys
-        self.star_id = None if own else table.labels.star_id
-        self._check_unique()
-
-    @property
-    def tried(self) -> str:
-        return f"{self.path}, by {' and '.join(self.rows)}"
-
-    def _check_unique(self) -> None:
-        seen: dict[tuple[str, ...], list[int]] = {}
-        for i in np.flatnonzero(self.table.good):
-            keys = tuple(_normal(key, values[i]) for key, values in self.table.keys.items())
-            seen.setdefault(keys, []).append(int(i))
-        twice = [(keys, rows) for keys, rows in seen.items() if any(keys) and len(rows) > 1]
-        if twice:
-            listed = "; ".join(f"{' '.join(k)} in rows {_listed(r)}" for k, r in twice[:5])
-            raise InputError(
-                self.path,
-                expected=f"one row for each {' and '.join(self.table.keys)}",
-                found=f"{len(twice)} with more ({listed})",
-                fix="Remove the rows that do not count; rows are numbered from 1.",
-            )
-
-    def row(self, spectrum: Spectrum) -> int | None:
-        """Return the row that agrees in every key known to both; None when there is none."""
-        rows: set[int] | None = None
-        for key, index in self.rows.items():
-            found = index.get(_normal(key, _identity(spectrum, key)))
-            if found:
-                rows = set(found) if rows is None else rows & set(found)
-        if rows is None:
-            return None
-        best = [i for i in rows if self.table.good[i]] or sorted(rows)
-        if len(best) != 1:
-            what = f"rows {_listed(best)} of" if best else "its keys name different rows of"
-            raise UnusableError(f"{spectrum.spectrum_id}: ambiguous labels, {what} {self.path}")
-        return best[0]
-
-    def apply(self, spectrum: Spectrum, row: int) -> tuple[Spectrum, dict[str, Any]]:
-        """Return the spectrum with star id and velocity of the row, and what the store adds."""
-        table, changes = self.table, {}
-        if self.star_id is not None and self.star_id[row]:
-            changes["star_id"] = str(self.star_id[row])
-        at_rest = spectrum.frame == Frame.REST and np.isfinite(spectrum.rv)
-        if np.isfinite(table.rv[row]) and not at_rest:
-            changes["rv"] = table.rv[row]
-        return spectrum.replace(**changes), {
-            "values": self.labels.values[row],
-            "sigma": self.labels.sigma[row],
-            "split": str(table.split[row]),
-            "snr": float(table.snr[row]),
-            "good": bool(table.good[row]),
-        }
-
-
-def _identity(spectrum: Spectrum, key: str) -> object:
-    if key in ("survey", "spectrum_id", "star_id"):
-        return getattr(spectrum, key)
-    return spectrum.meta.get(key, "")
-
-
-def _normal(key: str, value: object) -> str:
-    """One form of an identifier: a file by its base name, 12.0 as 12, nothing for a missing one."""
-    text = str(value).strip()
-    if key == "file":
-        return text.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".gz")
-    if text.lower() in ("nan", "--", "none", "n/a"):
-        return ""
-    head, dot, tail = text.partition(".")
-    return head if dot and head.isdigit() and not tail.strip("0") else text
-
-
-def _listed(rows: Iterable[int]) -> str:
-    return ", ".join(str(i + 1) for i in sorted(rows))
 
 
 Found = list[Spectrum] | str
@@ -327,6 +231,13 @@ def _read_all(files: Sequence[Path], survey: str, workers: int) -> Iterator[tupl
                     yield from _unpacked(*waiting.popleft())
             while waiting:
                 yield from _unpacked(*waiting.popleft())
+        except BrokenProcessPool as error:
+            raise InputError(
+                "workers",
+                expected="reading processes that live to the end",
+                found="one that was killed, often for want of memory",
+                fix="Run again with fewer to continue.",
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -350,6 +261,7 @@ def _unpacked(
 
 def _progress(items: Iterator[tuple[Path, Found]], total: int) -> Iterator[tuple[Path, Found]]:
     """Pass the items on, under a bar with the rate once it takes more than two seconds."""
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -373,6 +285,7 @@ def _progress(items: Iterator[tuple[Path, Found]], total: int) -> Iterator[tuple
         Rate(),
         TimeRemainingColumn(),
         transient=True,
+        console=Console(stderr=True),
     )
     task = bar.add_task("ingest", total=total)
     try:
@@ -405,8 +318,7 @@ class _BadList:
     def __enter__(self) -> _BadList:
         rows, self.rows = self.rows, []
         self._stream = self.path.open("w", newline="", buffering=1)
-        self._csv = csv.writer(self._stream)
-        self._csv.writerow(["file", "reason"])
+        self._write(("file", "reason"))
         for file, reason in rows:
             self.add(Path(file), reason)
         return self
@@ -417,6 +329,16 @@ class _BadList:
             self.path.unlink()
 
     def add(self, file: Path, reason: str) -> None:
-        row = (file.as_posix(), " ".join(reason.split()))
-        self.rows.append(row)
-        self._csv.writerow(row)
+        self.rows.append((file.as_posix(), " ".join(reason.split())))
+        self._write(self.rows[-1])
+
+    def _write(self, row: tuple[str, str]) -> None:
+        try:
+            csv.writer(self._stream).writerow(row)
+        except OSError as error:
+            raise InputError(
+                self.path,
+                expected="to write a line",
+                found=str(error.strerror or error),
+                fix="The spectra written before are valid; run again to continue.",
+            ) from error

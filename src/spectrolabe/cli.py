@@ -1,0 +1,222 @@
+"""The command: one verb per function. Whatever is heavy is imported inside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spectrolabe.spectra import Spectrum
+    from spectrolabe.spectra.store import Store
+
+__all__ = ["app", "main"]
+
+MOST_ROWS = 20  # spectra of one file in the table of `read`
+MOST_REASONS = 5  # reasons that `ingest` prints
+
+app = typer.Typer(
+    name="spectrolabe",
+    help="One homogeneous catalogue of stellar labels from the spectra of any survey.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command; a mistake in the input is one message and exit code 1."""
+    from spectrolabe.errors import InputError
+
+    try:
+        app()
+    except InputError as error:
+        _complain(str(error))
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import spectrolabe
+
+        typer.echo(f"spectrolabe {spectrolabe.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def read(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Files, folders, globs or stores.")
+    ],
+    survey: Annotated[
+        str | None, typer.Option(help="Read as this survey instead of recognising it.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also draw the spectra into this file.")
+    ] = None,
+) -> None:
+    """Tell what a file holds: survey, frame, velocity, coverage, resolution, signal-to-noise.
+
+    Example: [bold]spectrolabe read spec-55862-B6212_sp06-009.fits.gz --plot spectrum.png[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.errors import InputError
+    from spectrolabe.spectra.store import is_store, open_store
+    from spectrolabe.surveys import read as read_file
+    from spectrolabe.surveys.ingest import expand
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    stores = [name for name in files if is_store(name)]
+    paths = expand([name for name in files if name not in stores])
+    drawn: list[Spectrum] = []
+    failed = False
+    for name in stores:
+        console.print(_store_table(open_store(name)))
+    for path in paths:
+        try:
+            spectra = read_file(path, survey)
+        except InputError as error:
+            _complain(str(error))
+            failed = True
+            continue
+        console.print(_file_table(path, spectra))
+        drawn += spectra
+    if plot is not None and drawn:
+        from spectrolabe.spectra.plot import plot_spectra
+
+        plot_spectra(drawn, plot)
+        console.print(f"Drawn: {plot}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _file_table(path: Path, spectra: list[Spectrum]) -> Table:
+    import numpy as np
+    from rich.table import Table
+    from rich.text import Text
+
+    from spectrolabe.surveys import get
+
+    count = f"{len(spectra)} spectr{'um' if len(spectra) == 1 else 'a'}"
+    stars = sorted({spectrum.star_id for spectrum in spectra})
+    star = stars[0] if len(stars) == 1 else f"{len(stars)} stars"
+    table = Table(
+        title=Text(f"{path.name}: {get(spectra[0].survey).title}, {count} of {star}"),
+        title_justify="left",
+        title_style="bold",
+        caption=f"{len(spectra) - MOST_ROWS} more" if len(spectra) > MOST_ROWS else None,
+    )
+    table.add_column("spectrum", overflow="fold")
+    table.add_column("frame")
+    for name in ("rv km/s", "coverage Å", "pixels", "good %", "R", "S/N"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for spectrum in spectra[:MOST_ROWS]:
+        resolution = np.asarray(spectrum.resolution)
+        low, high = resolution.min(), resolution.max()
+        table.add_row(
+            spectrum.spectrum_id,
+            str(spectrum.frame),
+            f"{spectrum.rv:+.2f}" if np.isfinite(spectrum.rv) else "–",
+            f"{spectrum.wavelength[0]:.1f}–{spectrum.wavelength[-1]:.1f}",
+            str(len(spectrum)),
+            f"{100 * np.mean(spectrum.good):.1f}",
+            f"{low:,.0f}" if high - low < 1 else f"{low:,.0f}–{high:,.0f}",
+            f"{spectrum.snr:.1f}",
+        )
+    return table
+
+
+def _store_table(store: Store) -> Table:
+    import numpy as np
+    from rich.table import Table
+    from rich.text import Text
+
+    stars = len(set(store.column("star_id")))
+    table = Table(
+        title=Text(f"{store.path}: a store of {len(store)} spectra of {stars} stars"),
+        title_justify="left",
+        title_style="bold",
+    )
+    for name in ("survey", "split"):
+        table.add_column(name)
+    for name in ("spectra", "good labels", "median S/N", *store.names):
+        table.add_column(name, justify="right")
+    survey, split = store.column("survey"), store.column("split")
+    good, snr = store.column("good"), store.column("snr")
+    known = np.isfinite(store.labels.values)
+    for pair in sorted(set(zip(survey, split, strict=True))):
+        here = (survey == pair[0]) & (split == pair[1])
+        counts = [str(n) for n in known[here].sum(axis=0)]
+        middle = f"{np.median(snr[here]):.1f}"
+        table.add_row(
+            pair[0], pair[1] or "–", str(here.sum()), str(good[here].sum()), middle, *counts
+        )
+    return table
+
+
+@app.command()
+def ingest(
+    survey: Annotated[str, typer.Argument(help="Name of the survey, for example lamost_lrs.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Files, folders or globs of spectra.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the store.")],
+    labels: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="The survey's label catalogue.")
+    ] = None,
+    keep_unlabelled: Annotated[
+        bool, typer.Option("--keep-unlabelled", help="Keep spectra without a row in the table.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
+) -> None:
+    """Read a survey's files and labels into one store; run again to continue where it stopped.
+
+    What cannot be used is listed with its reason in bad.csv of the store; the exit code is then 1.
+
+    Example: [bold]spectrolabe ingest lamost_lrs spectra/ --labels labels.csv --output dr10[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.surveys.ingest import BAD
+    from spectrolabe.surveys.ingest import ingest as run
+
+    report = run(survey, paths, output, labels, keep_unlabelled=keep_unlabelled, workers=workers)
+    console = Console(highlight=False, soft_wrap=True)
+    rate = report.files / max(report.seconds, 1e-3)
+    console.print(
+        f"{report.store}: {report.rows} spectra, {report.added} of them new, from {report.files} "
+        f"files in {report.seconds:.1f} s ({rate:.0f} files/s)"
+        + (f"; {report.skipped} files were done before" if report.skipped else "")
+    )
+    if report.bad:
+        for file, reason in report.bad[:MOST_REASONS]:
+            _complain(reason if file in reason else f"{file}: {reason}")
+        _complain(f"{len(report.bad)} left out, listed in {report.store / BAD}")
+        raise typer.Exit(1)
