@@ -1,0 +1,1 @@
+"""Models: tokens, the encoder, heads, baselines and checkpoints."""

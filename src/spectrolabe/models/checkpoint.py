@@ -1,0 +1,177 @@
+"""Checkpoints: weights in safetensors beside a JSON card that says what they are. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, from_numpy
+
+from spectrolabe.config import EncoderConfig
+from spectrolabe.errors import InputError
+from spectrolabe.labels import LABELS, LabelScale
+from spectrolabe.models.encoder import Encoder
+from spectrolabe.models.estimator import Estimator
+from spectrolabe.models.uncertainty import Coverage, Recalibration
+
+__all__ = ["CARD", "FORMAT_VERSION", "WEIGHTS", "load", "read_card", "save_estimator", "write_file"]
+
+FORMAT = "spectrolabe-encoder"
+FORMAT_VERSION = 1
+CARD, WEIGHTS = "card.json", "model.safetensors"
+
+
+def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
+    """Write ``model.safetensors`` and ``card.json``; the card last, so that it vouches for both.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Its card must have ``encoder`` (an `EncoderConfig` as a dict).
+    folder : str or Path
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {
+        f"encoder.{name}": value.contiguous().cpu()
+        for name, value in estimator.encoder.state_dict().items()
+    }
+    arrays = {
+        "coverage.reference": estimator.coverage.reference.astype(np.float16),
+        "coverage.width": estimator.coverage.width,
+    }
+    tensors |= {name: from_numpy(np.array(array)) for name, array in arrays.items()}
+    content = save(tensors)
+    names = estimator.names
+    card = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "labels": [
+            {
+                "name": name,
+                "unit": LABELS[name].unit,
+                "centre": float(estimator.scale.centre[i]),
+                "width": float(estimator.scale.width[i]),
+                "sigma_scale": float(estimator.recalibration.scale[i]),
+                "sigma_floor": float(estimator.recalibration.floor[i]),
+            }
+            for i, name in enumerate(names)
+        ],
+        "coverage_limit": estimator.coverage.limit,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        **{k: v for k, v in estimator.card.items() if k not in _OWN_KEYS},
+    }
+    write_file(folder / WEIGHTS, content)
+    write_file(folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
+    return folder
+
+
+_OWN_KEYS = {"format", "format_version", "labels", "coverage_limit", "weights_sha256"}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a full disk or an interruption leaves the old one.
+
+    Raises
+    ------
+    InputError
+        If the disk does not take it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            path, expected="room to write", found=f"{error}", fix="Free some disk and run again."
+        ) from error
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """Read the card of a model.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or it is of another kind or format version.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise InputError(
+            folder, expected=f"a model folder with {CARD}", found="none",
+            fix="Give a run of `spectrolabe train`, or a folder under weights/.",
+        )
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(path, expected="a JSON card", found=str(error)) from error
+    found = (card.get("format"), card.get("format_version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise InputError(
+            path, expected=f"{FORMAT} version {FORMAT_VERSION}", found=f"{found[0]} version {found[1]}",
+            fix="Train it again with this version, or install the version that wrote it.",
+        )
+    return card
+
+
+def load(folder: str | Path) -> Estimator:
+    """Load a trained model.
+
+    Raises
+    ------
+    InputError
+        As `read_card`; also if the weights are missing, damaged or not those of the card.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    path = folder / WEIGHTS
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, expected="the weights of the card", found=str(error)) from error
+    if digest != card["weights_sha256"]:
+        raise InputError(
+            path, expected=f"sha256 {card['weights_sha256'][:12]}", found=digest[:12],
+            fix="The file is damaged or belongs to another card; copy the folder again.",
+        )
+    return _estimator(card, tensors, path)
+
+
+def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> Estimator:
+    labels = card["labels"]
+    encoder = Encoder(EncoderConfig(**card["encoder"]), len(labels))
+    prefix = "encoder."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(path, expected="weights of this encoder", found=str(error)) from error
+    column = lambda key: np.array([entry[key] for entry in labels], dtype=float)  # noqa: E731
+    return Estimator(
+        encoder,
+        LabelScale(tuple(entry["name"] for entry in labels), column("centre"), column("width")),
+        Recalibration(column("sigma_scale"), column("sigma_floor")),
+        Coverage(
+            tensors["coverage.reference"].float().numpy(),
+            tensors["coverage.width"].numpy(),
+            card["coverage_limit"],
+        ),
+        card,
+    )

@@ -1,0 +1,154 @@
+"""Tokens: native pixels of any grid to a short sequence that a Transformer reads.
+
+A token covers a fixed number of resolution elements and is anchored in ln(wavelength), so that a
+line of a star at rest is always at the same place of the same token. Within a token every native
+pixel is weighed by kernels evaluated at its own wavelength (a continuous-kernel patch embedding):
+nothing is resampled to a grid common to surveys, and dropped pixels only lower a coverage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spectrolabe.models.pixels import PixelBatch
+
+__all__ = ["NODES", "Tokens", "ladder_level", "token_width", "tokenise"]
+
+NODES = 32  # kernels per token
+NODE_STEP = 0.45  # distance of kernels in units of the resolution element (FWHM)
+CONTINUUM_WIDTH = 0.012  # Gaussian sigma of the local continuum in ln(wavelength): 60 Å at 5000 Å
+COVERAGE_FLOOR = 0.02  # a kernel with less coverage than this tends to 0 instead of to noise
+LADDER = 2.0  # levels per factor of two in resolution
+SOFT_IVAR = 0.1  # a pixel of a tenth of the typical ivar has half its weight
+
+
+@dataclass
+class Tokens:
+    """A sequence of T tokens for each of B spectra.
+
+    Parameters
+    ----------
+    content : Tensor, shape (B, T, NODES), float32
+        Flux relative to the local continuum, minus 1, at each kernel; 0 without coverage.
+    coverage : Tensor, shape (B, T, NODES), float32
+        Pixel coverage of each kernel, 0 to 1.
+    level, log_snr : Tensor, shape (B, T), float32
+        ln(local continuum / median continuum), and ln(1 + S/N per resolution element).
+    log_wavelength, log_resolution : Tensor, shape (B, T), float32
+        ln of the token's central wavelength in Å and of R.
+    position : Tensor, shape (B, T), int64
+        Identity of (ladder level, bin): tokens with the same position have the same wavelength.
+    valid : Tensor, shape (B, T), bool
+    """
+
+    content: Tensor
+    coverage: Tensor
+    level: Tensor
+    log_snr: Tensor
+    log_wavelength: Tensor
+    log_resolution: Tensor
+    position: Tensor
+    valid: Tensor
+
+
+def ladder_level(resolution: Tensor) -> Tensor:
+    """Return the level of the ladder of token widths that is nearest to R, int64."""
+    return torch.round(LADDER * torch.log2(resolution / 1000.0)).long()
+
+
+def token_width(level: Tensor) -> Tensor:
+    """Return the width of the tokens of a level in ln(wavelength), float64."""
+    return NODES * NODE_STEP / (1000.0 * 2.0 ** (level.double() / LADDER))
+
+
+def tokenise(pixels: PixelBatch) -> Tokens:
+    """Return the tokens of a batch of spectra; every operation is per spectrum."""
+    level = ladder_level(pixels.resolution)
+    width = token_width(level)  # (B,)
+    good = pixels.ivar > 0
+    place = pixels.log_wavelength / width[:, None]  # in tokens
+    least = torch.where(good, place, torch.inf).amin(dim=1)
+    first = torch.floor(torch.where(torch.isfinite(least), least, 0.0))
+    local = (place - first[:, None]).float()
+    count = int(torch.where(good, local, 0.0).max().item()) + 1
+    mean, coverage, information = _kernel_sums(local, pixels, good, count)
+    valid = coverage.mean(dim=2) > COVERAGE_FLOOR
+    continuum, slope = _local_continuum(mean, coverage, width)
+    offset = (torch.arange(NODES, device=mean.device) + 0.5) / NODES - 0.5
+    model = continuum[..., None] + slope[..., None] * offset
+    content = (mean / model - 1.0) * (coverage / (coverage + COVERAGE_FLOOR))
+    content = torch.where(valid[..., None], content, 0.0).clamp(-2.0, 5.0)
+    typical = torch.where(valid, continuum, torch.nan).nanmedian(dim=1).values
+    shape = (continuum / typical[:, None]).clamp(1e-3, 1e3).log()
+    bins = first[:, None] + torch.arange(count, device=mean.device)
+    snr = continuum * (information.mean(dim=2) / NODE_STEP).sqrt()
+    return Tokens(
+        content=content,
+        coverage=coverage,
+        level=torch.where(valid, shape, 0.0),
+        log_snr=torch.where(valid, torch.log1p(snr.clamp(min=0.0)), 0.0),
+        log_wavelength=((bins + 0.5) * width[:, None]).float(),
+        log_resolution=pixels.resolution.log()[:, None].expand(-1, count),
+        position=(level[:, None] + 64) * 2**20 + bins.long(),
+        valid=valid,
+    )
+
+
+def _kernel_sums(
+    local: Tensor, pixels: PixelBatch, good: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES)."""
+    typical = torch.where(good, pixels.ivar, torch.nan).nanmedian(dim=1).values
+    trust = pixels.ivar / (pixels.ivar + SOFT_IVAR * typical[:, None].nan_to_num(1.0))
+    weight = torch.where(good, trust * (_spacing(local) * NODES).clamp(max=4.0), 0.0)
+    local = torch.where(good, local, 0.0)
+    node = local * NODES - 0.5
+    left = torch.floor(node)
+    share = node - left
+    values = torch.stack([weight * pixels.flux, weight, torch.where(good, pixels.ivar, 0.0)])
+    size = count * NODES
+    total = values.new_zeros(3, len(local), size + 2)
+    start = (left.long() + 1).clamp(0, size)  # a guard kernel on either side
+    total.scatter_add_(2, start.expand(3, -1, -1), values * (1.0 - share))
+    total.scatter_add_(2, (start + 1).expand(3, -1, -1), values * share)
+    flux, cover, information = total[:, :, 1:-1].reshape(3, len(local), count, NODES)
+    return flux / cover.clamp(min=1e-6), cover.clamp(max=1.0), information
+
+
+def _spacing(local: Tensor) -> Tensor:
+    """Distance of each pixel to its nearer neighbour, which padding and gaps do not change."""
+    step = local.diff(dim=1)
+    step = torch.where(step > 0, step, torch.inf)
+    spacing = torch.full_like(local, torch.inf)
+    spacing[:, :-1] = step
+    spacing[:, 1:] = torch.minimum(spacing[:, 1:], step)
+    return torch.where(torch.isfinite(spacing), spacing, 0.0)
+
+
+def _local_continuum(mean: Tensor, coverage: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Gaussian-weighted local linear fit of the flux over the tokens: value and slope, (B, T)."""
+    weight = coverage.sum(dim=2)
+    value = (mean * coverage).sum(dim=2)
+    place = torch.arange(weight.shape[1], device=weight.device, dtype=weight.dtype)
+    sigma = (CONTINUUM_WIDTH / width).to(weight.dtype)
+    distance = place[None, :] - place[:, None]  # (T, T), same for all
+    levels, which = torch.unique(sigma, return_inverse=True)
+    continuum, slope = torch.empty_like(weight), torch.empty_like(weight)
+    for i, s in enumerate(levels):
+        rows = which == i
+        kernel = torch.exp(-0.5 * (distance / s) ** 2)
+        k1, k2 = kernel * distance, kernel * distance**2
+        w, v = weight[rows], value[rows]
+        s0, s1, s2 = w @ kernel.T, w @ k1.T, w @ k2.T
+        t0, t1 = v @ kernel.T, v @ k1.T
+        s2 = s2 + 1e-3 * s0 * s**2
+        det = (s0 * s2 - s1**2).clamp(min=1e-12)
+        continuum[rows] = (t0 * s2 - t1 * s1) / det
+        slope[rows] = (t1 * s0 - t0 * s1) / det
+    mean_level = (value.sum(1) / weight.sum(1).clamp(min=1e-6)).abs()[:, None]
+    floor = 1e-3 * mean_level + 1e-30
+    flat = continuum < floor
+    return torch.where(flat, floor.expand_as(continuum), continuum), torch.where(flat, 0.0, slope)

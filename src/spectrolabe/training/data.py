@@ -1,0 +1,215 @@
+"""Training data: stars of a store, split by star, varied each time they are seen."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spectrolabe.config import AugmentationConfig, DataConfig
+from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.labels import Labels
+from spectrolabe.models.pixels import PixelBatch, PixelRow, collate, velocities
+from spectrolabe.spectra.store import Store
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+
+__all__ = ["Sample", "Splits", "augment", "batches", "halved", "load_sample", "split_stars"]
+
+TILT_CENTRE, TILT_WIDTH = 8.9, 0.5  # of the smooth continuum distortion in ln(wavelength / Å)
+ARM_LOST = 0.3  # chance that one of the two arms of a cut spectrum is not seen
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a store to learn from: one row is one spectrum with the labels of its star."""
+
+    store: Store
+    rows: NDArray
+    rv: NDArray
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: NDArray) -> Sample:
+        """Return part of the sample (indices or a boolean array)."""
+        labels = self.labels.take(index)
+        return replace(self, rows=self.rows[index], rv=self.rv[index], labels=labels)
+
+    def pixels(self, index: NDArray) -> list[PixelRow]:
+        """Return the spectra of some entries of the sample as views of the store."""
+        return [
+            PixelRow(*self.store.arrays(int(self.rows[i])), rv=float(self.rv[i])) for i in index
+        ]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint sets of stars: to fit weights, to stop early, to recalibrate uncertainties."""
+
+    train: Sample
+    selection: Sample
+    calibration: Sample
+
+
+def load_sample(store: Store, config: DataConfig) -> Sample:
+    """Return the rows of a store that a configuration asks for.
+
+    Raises
+    ------
+    InputError
+        If a label is not in the store, the split is not, or too few stars are left.
+    """
+    for name in config.labels:
+        if name not in store.names:
+            raise unknown_name(store.path, name, store.names, kind="label of this store")
+    split = store.column("split")
+    if config.split and config.split not in split:
+        raise unknown_name(store.path, config.split, set(split), kind="split of this store")
+    labels = store.labels.select(config.labels)
+    use = np.isfinite(labels.values).any(axis=1)
+    use &= store.column("snr") >= config.min_snr
+    if config.split:
+        use &= split == config.split
+    rows = np.flatnonzero(use)
+    stars = len(np.unique(labels.star_id[rows]))
+    if stars < 20:
+        raise InputError(
+            store.path,
+            expected="at least 20 stars with labels",
+            found=f"{stars} with split {config.split!r}, S/N >= {config.min_snr} and a known label",
+            fix="Loosen data.split or data.min_snr, or ingest more stars.",
+        )
+    return Sample(store, rows, velocities(store)[rows], labels.take(rows))
+
+
+def split_stars(sample: Sample, config: DataConfig, seed: int, fold: int = 0) -> Splits:
+    """Split by star, never by spectrum, in a way that does not depend on the order of rows.
+
+    Parameters
+    ----------
+    sample : Sample
+    config : DataConfig
+    seed : int
+    fold : int
+        With ``config.folds`` = K, the fold 0 ... K - 1 that is kept out; it is then the calibration
+        set, and nothing is kept for selection.
+    """
+    place = np.array([_uniform(star, seed) for star in sample.labels.star_id])
+    if config.folds:
+        out = np.floor(place * config.folds).astype(int) == fold
+        none = np.zeros(len(place), dtype=bool)
+        return Splits(sample.take(~out), sample.take(none), sample.take(out))
+    calibration = place < config.calibration
+    selection = ~calibration & (place < config.calibration + config.selection)
+    train = ~(calibration | selection)
+    return Splits(sample.take(train), sample.take(selection), sample.take(calibration))
+
+
+def _uniform(star: str, seed: int) -> float:
+    return zlib.crc32(f"{seed}:{star}".encode()) / 2**32
+
+
+def batches(
+    sample: Sample,
+    batch_size: int,
+    *,
+    rng: np.random.Generator | None = None,
+    augmentation: AugmentationConfig | None = None,
+    targets: NDArray | None = None,
+) -> Iterator[tuple[PixelBatch, Tensor]]:
+    """Yield (pixels, scaled labels) over a sample once; in order when no ``rng`` is given.
+
+    Parameters
+    ----------
+    sample : Sample
+    batch_size : int
+        Stars a batch.
+    rng : Generator, optional
+        Shuffles, and drives the augmentation.
+    augmentation : AugmentationConfig, optional
+        Needs ``rng``.
+    targets : ndarray, shape (N, L), optional
+        Scaled labels; all NaN when not given.
+    """
+    order = np.arange(len(sample)) if rng is None else rng.permutation(len(sample))
+    if targets is None:
+        targets = np.full(sample.labels.values.shape, np.nan)
+    for start in range(0, len(order), batch_size):
+        index = order[start : start + batch_size]
+        rows = sample.pixels(index)
+        target = torch.from_numpy(targets[index]).float()
+        if augmentation is None or rng is None:
+            yield collate([[row] for row in rows]), target
+        else:
+            yield _augmented(rows, augmentation, rng), target
+
+
+def _augmented(
+    rows: Sequence[PixelRow], config: AugmentationConfig, rng: np.random.Generator
+) -> PixelBatch:
+    """Return a batch in which every spectrum is varied as the configuration says."""
+    rows = [halved(row) if rng.random() < config.halve else row for row in rows]
+    stars = [_cut(row, rng) if rng.random() < config.cut else [row] for row in rows]
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    return augment(collate(stars), config, generator)
+
+
+def augment(pixels: PixelBatch, config: AugmentationConfig, generator: torch.Generator) -> PixelBatch:
+    """Return the batch with velocity errors, noise, continuum distortions and lost pixels.
+
+    Works on the device of the batch; the generator must be of that device.
+    """
+    count, device = len(pixels.flux), pixels.flux.device
+    normal = lambda *shape: torch.randn(*shape, generator=generator, device=device)  # noqa: E731
+    uniform = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
+    velocity = (config.velocity / SPEED_OF_LIGHT) * normal(count, 1).double()
+    log_wavelength = pixels.log_wavelength + velocity
+    added = config.noise * uniform(count, 1) * (uniform(count, 1) < 0.7)
+    sigma = torch.where(pixels.ivar > 0, pixels.ivar.clamp(min=1e-30).rsqrt(), 0.0)
+    flux = pixels.flux + added * sigma * normal(*pixels.flux.shape)
+    x = ((log_wavelength - TILT_CENTRE) / TILT_WIDTH).float()
+    wave = torch.sin(3.0 * x + 2.0 * torch.pi * uniform(count, 1))
+    bend = normal(count, 1) * x + 0.5 * normal(count, 1) * (2 * x**2 - 1) + 0.3 * normal(count, 1) * wave
+    shape = torch.exp(config.tilt * bend)
+    lost = uniform(*flux.shape) < 2.0 * config.drop_pixels * uniform(count, 1)
+    ivar = torch.where(lost, 0.0, pixels.ivar / ((1.0 + added**2) * shape**2))
+    return replace(pixels, log_wavelength=log_wavelength, flux=flux * shape, ivar=ivar)
+
+
+def halved(row: PixelRow) -> PixelRow:
+    """Return a spectrum with neighbouring pixels merged in pairs, weighted by ivar."""
+    even = len(row.flux) // 2 * 2
+    wavelength, flux, ivar = (
+        np.asarray(array[:even], dtype=np.float64).reshape(-1, 2)
+        for array in (row.wavelength, row.flux, row.ivar)
+    )
+    total = ivar.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        mean = (np.where(ivar > 0, flux, 0.0) * ivar).sum(axis=1) / np.where(total > 0, total, 1.0)
+    resolution = row.resolution
+    if np.size(resolution) > 1:
+        resolution = np.asarray(resolution)[:even].reshape(-1, 2).mean(axis=1)
+    return PixelRow(
+        wavelength.mean(axis=1), mean.astype(np.float32), total.astype(np.float32), resolution, row.rv
+    )
+
+
+def _cut(row: PixelRow, rng: np.random.Generator) -> list[PixelRow]:
+    """Return a spectrum as two arms cut at a random pixel, sometimes only one of them."""
+    at = int(rng.uniform(0.2, 0.8) * len(row.flux))
+    arms = [_part(row, slice(None, at)), _part(row, slice(at, None))]
+    arms = [arm for arm in arms if (arm.ivar > 0).sum() >= 50]
+    if len(arms) == 2 and rng.random() < ARM_LOST:
+        return [arms[int(rng.integers(2))]]
+    return arms or [row]
+
+
+def _part(row: PixelRow, part: slice) -> PixelRow:
+    resolution = row.resolution if np.size(row.resolution) == 1 else np.asarray(row.resolution)[part]
+    return PixelRow(row.wavelength[part], row.flux[part], row.ivar[part], resolution, row.rv)
