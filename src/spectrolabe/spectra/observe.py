@@ -1,99 +1,98 @@
-"""What lies between a star and its pixels: the only place where flux changes grid.
+"""What an instrument does to a spectrum: the only place where flux changes grid.
 
-Wavelength scales (air, vacuum, Doppler), line-spread functions, and resampling. All wavelengths are
-vacuum Angstrom, a resolution is R = wavelength / FWHM, velocities are km/s with + = receding.
+`resample` moves a measured spectrum to other pixels; `observe` turns a model spectrum into what an
+instrument would record of it. Wavelengths are vacuum Angstrom, R = wavelength / FWHM.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+from scipy.special import ndtr
 
 from spectrolabe.errors import InputError
+from spectrolabe.labels import read_only
+from spectrolabe.spectra.broadening import (
+    REACH,
+    broaden,
+    convolve_lsf,
+    lsf_variance,
+    rotate,
+    velocity_variance,
+)
+from spectrolabe.spectra.grid import apply, bands, checked_flux, checked_grid, pixel_edges
+from spectrolabe.spectra.spectrum import Spectrum
+from spectrolabe.spectra.wavelength import (
+    air_to_vacuum,
+    doppler_shift,
+    to_rest_frame,
+    vacuum_to_air,
+)
 
 __all__ = [
+    "Instrument",
     "air_to_vacuum",
+    "broaden",
+    "convolve_lsf",
+    "doppler_shift",
+    "observation_operator",
+    "observe",
     "resample",
+    "rotate",
+    "shift_flux",
+    "to_rest_frame",
     "vacuum_to_air",
 ]
 
-# both scales hold 2000 Å to 2.5 µm with room for the difference between them
-AIR_VACUUM_RANGE = (1999.0, 25010.0)
-GAP = 5.0  # a step this many times both of its neighbours lies between two pieces of spectrum
+SAMPLING = 2.0  # fewest model pixels per FWHM; the error is then 5e-4 of the flux for a deep line
 
 
-def air_to_vacuum(wavelength_air: ArrayLike) -> NDArray:
-    """Return vacuum wavelengths of wavelengths in standard air.
-
-    The numerical inverse of `vacuum_to_air`, so that there is one formula.
+@dataclass(frozen=True, eq=False)
+class Instrument:
+    """The pixels and the resolution of an instrument; its arrays cannot be written.
 
     Parameters
     ----------
-    wavelength_air : array_like, any shape
-        Angstrom, 2000 Å to 2.5 µm.
-
-    Returns
-    -------
-    ndarray, float64, of the same shape
-        Angstrom; ``vacuum_to_air`` of it returns the input to better than 1e-9 Å.
+    wavelength : ndarray, shape (P,), float64
+        Vacuum wavelength of the pixels in Angstrom, strictly ascending.
+    resolution : float or ndarray, shape (P,)
+        R = wavelength / FWHM as measured on extracted spectra, so that it counts the pixel.
+    name : str
+        For messages.
 
     Raises
     ------
     InputError
-        If a wavelength lies outside the range of the formula.
+        If wavelengths do not ascend, or R is not positive and finite or of another shape.
     """
-    air = _in_air_vacuum_range("wavelength_air", wavelength_air)
-    vacuum = air
-    for _ in range(4):  # each round gains five digits: the index changes little with wavelength
-        vacuum = air * _index_of_air(vacuum)
-    return vacuum
 
+    wavelength: NDArray
+    resolution: NDArray | float
+    name: str = ""
 
-def vacuum_to_air(wavelength_vacuum: ArrayLike) -> NDArray:
-    """Return wavelengths in standard air (15 C, 101325 Pa, dry) of vacuum wavelengths.
+    def __post_init__(self) -> None:
+        where = self.name or "instrument"
+        grid = read_only(checked_grid(where, self.wavelength), np.float64)
+        resolution = read_only(self.resolution, np.float64)
+        if resolution.shape not in ((), grid.shape):
+            raise InputError(
+                where, expected=f"one R, or shape {grid.shape}", found=f"shape {resolution.shape}"
+            )
+        if not (np.isfinite(resolution).all() and (resolution > 0).all()):
+            raise InputError(
+                where,
+                expected="a positive, finite R = wavelength / FWHM",
+                found=f"R from {np.min(resolution)} to {np.max(resolution)}",
+            )
+        object.__setattr__(self, "wavelength", grid)
+        object.__setattr__(self, "resolution", resolution if resolution.ndim else float(resolution))
 
-    Parameters
-    ----------
-    wavelength_vacuum : array_like, any shape
-        Angstrom, 2000 Å to 2.5 µm.
-
-    Returns
-    -------
-    ndarray, float64, of the same shape
-        Angstrom.
-
-    Raises
-    ------
-    InputError
-        If a wavelength lies outside the range of the formula.
-
-    Notes
-    -----
-    Birch & Downs (1994, Metrologia 31, 315) as given by Morton (2000, ApJS 130, 403, eq. 8), the
-    formula of VALD. The one of Ciddor (1996) differs by less than 1e-3 Å over the whole range.
-    """
-    vacuum = _in_air_vacuum_range("wavelength_vacuum", wavelength_vacuum)
-    return vacuum / _index_of_air(vacuum)
-
-
-def _index_of_air(wavelength_vacuum: NDArray) -> NDArray:
-    wavenumber2 = (1e4 / wavelength_vacuum) ** 2
-    return 1.0 + 8.34254e-5 + 2.406147e-2 / (130.0 - wavenumber2) + 1.5998e-4 / (38.9 - wavenumber2)
-
-
-def _in_air_vacuum_range(name: str, wavelength: ArrayLike) -> NDArray:
-    array = np.asarray(wavelength, dtype=np.float64)
-    low, high = AIR_VACUUM_RANGE
-    inside = (array >= low) & (array <= high)
-    if not inside.all():
-        raise InputError(
-            name,
-            expected=f"wavelengths from 2000 to 25000 Å (accepted: {low:.0f} to {high:.0f})",
-            found=f"{array[~inside].flat[0]} among {int(np.sum(~inside))} outside",
-            fix="Are the wavelengths in Angstrom? Below 2000 Å they are vacuum by convention.",
-        )
-    return array
+    def __len__(self) -> int:
+        return len(self.wavelength)
 
 
 def resample(
@@ -107,7 +106,7 @@ def resample(
     """Average flux onto another grid by the overlap of pixels, so that its integral is kept.
 
     A pixel reaches to the midpoints between it and its neighbours; over a gap in the wavelengths
-    (a step five times both steps beside it) it does not reach further than on its other side.
+    (a step of more than five times both steps beside it) only as far as on its other side.
 
     Parameters
     ----------
@@ -143,109 +142,215 @@ def resample(
     staircase, each step keeps the whole ivar of its pixel, and a chi-square summed over the output
     counts every input pixel several times.
     """
-    old = _grid("wavelength", wavelength)
-    new = _grid("new_wavelength", new_wavelength)
-    values, weight = _checked_flux(old, flux, ivar)
-    overlap, width = _overlap(old, new)
-    good = weight > 0
-    values = np.where(good, values, 0.0)
-    variance = np.divide(1.0, weight, out=np.zeros_like(weight), where=good)
-
-    covered = _apply(overlap, good.astype(np.float64))
-    total = _apply(overlap, values)
-    spread = _apply(overlap.multiply(overlap).tocsr(), variance)
-    usable = (
-        covered >= (min_coverage - 1e-9) * width
-    )  # a half-covered pixel is no matter of rounding
-    usable &= covered > 1e-9 * width
-    usable, covered, spread = np.broadcast_arrays(usable, covered, spread)
-    usable, covered, spread = (np.broadcast_to(a, total.shape) for a in (usable, covered, spread))
-    new_flux = np.divide(total, covered, out=np.zeros_like(total), where=usable)
-    new_ivar = np.divide(covered**2, spread, out=np.zeros_like(total), where=usable & (spread > 0))
-    return new_flux, new_ivar
-
-
-def _checked_flux(wavelength: NDArray, flux: ArrayLike, ivar: ArrayLike) -> tuple[NDArray, NDArray]:
-    values = np.asarray(flux, dtype=np.float64)
+    old = checked_grid("wavelength", wavelength)
+    new = checked_grid("new_wavelength", new_wavelength)
+    values = checked_flux(old, flux, ivar)
     weight = np.asarray(ivar, dtype=np.float64)
-    for name, array in (("flux", values), ("ivar", weight)):
-        if array.shape[-1:] != wavelength.shape:
-            raise InputError(
-                name, expected=f"shape (..., {len(wavelength)})", found=f"shape {array.shape}"
-            )
-    if weight.ndim > 1 and weight.shape != values.shape:
-        raise InputError(
-            "ivar",
-            expected=f"shape {wavelength.shape} or that of flux, {values.shape}",
-            found=f"shape {weight.shape}",
-        )
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise InputError(
-            "ivar",
-            expected="finite, non-negative inverse variances",
-            found=f"{int(np.sum(~(weight >= 0) | ~np.isfinite(weight)))} others",
-            fix="Set ivar to 0 where a pixel must not be used.",
-        )
-    lost = int(np.sum(~np.isfinite(values) & (weight > 0)))
-    if lost:
-        raise InputError(
-            "flux",
-            expected="finite values wherever ivar > 0",
-            found=f"{lost} that are not",
-            fix="Set ivar to 0 there.",
-        )
-    return values, weight
+    overlap, width = _overlap(old, new)
+    squared = overlap.copy()
+    squared.data = overlap.data**2
+    variance = np.divide(1.0, weight, out=np.zeros(weight.shape), where=weight > 0)
 
-
-def _grid(name: str, wavelength: ArrayLike) -> NDArray:
-    grid = np.asarray(wavelength, dtype=np.float64)
-    if grid.ndim != 1 or len(grid) < 2:
-        raise InputError(name, expected="two wavelengths or more", found=f"shape {grid.shape}")
-    if not (grid[0] > 0 and np.isfinite(grid[-1]) and (np.diff(grid) > 0).all()):
-        raise InputError(
-            name,
-            expected="positive, strictly ascending wavelengths",
-            found=f"{grid[0]} ... {grid[-1]} with {int(np.sum(~(np.diff(grid) > 0)))} steps back",
-            fix="Sort the pixels by wavelength.",
-        )
-    return grid
-
-
-def _pixel_edges(grid: NDArray) -> tuple[NDArray, NDArray]:
-    """Lower and upper edges: midpoints, except across a gap in the grid."""
-    step = np.diff(grid)
-    left, right = np.r_[step[0], step], np.r_[step, step[-1]]  # of each pixel
-    if len(grid) > 3:
-        beside = np.maximum(np.r_[0.0, step[:-1]], np.r_[step[1:], 0.0])
-        gap = step > GAP * beside
-        before = np.flatnonzero(gap)
-        after = before + 1
-        # a lone pixel at an end has the width of the other side of its gap
-        right[before] = np.where(before > 0, left[before], right[1])
-        left[after] = np.where(after < len(grid) - 1, right[after], left[-2])
-    return grid - left / 2, grid + right / 2
-
-
-def _bands(first: NDArray, last: NDArray, size: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Row pointers, rows and columns of a sparse matrix with columns first..last-1 in each row."""
-    count = np.maximum(last - first, 0)
-    pointer = np.r_[0, np.cumsum(count)]
-    row = np.repeat(np.arange(size), count)
-    return pointer, row, np.arange(pointer[-1]) - np.repeat(pointer[:-1] - first, count)
+    covered = apply(overlap, (weight > 0).astype(np.float64))
+    spread = apply(squared, variance)
+    total = apply(overlap, values)
+    # a pixel covered by exactly the least fraction is usable whatever the rounding
+    usable = (covered >= (min_coverage - 1e-9) * width) & (covered > 1e-9 * width) & (spread > 0)
+    safe = np.where(usable, covered, 1.0)
+    new_flux = np.where(usable, total / safe, 0.0)
+    new_ivar = np.where(usable, safe**2 / np.where(usable, spread, 1.0), 0.0)
+    return new_flux, np.broadcast_to(new_ivar, new_flux.shape).copy()
 
 
 def _overlap(old: NDArray, new: NDArray) -> tuple[sp.csr_array, NDArray]:
     """Length in Angstrom of each new pixel's overlap with each old one (P, M); new widths (P,)."""
-    low, high = _pixel_edges(old)
-    new_low, new_high = _pixel_edges(new)
+    low, high = pixel_edges(old)
+    new_low, new_high = pixel_edges(new)
     first = np.searchsorted(high, new_low, side="right")
     last = np.searchsorted(low, new_high, side="left")
-    pointer, row, column = _bands(first, last, len(new))
+    pointer, row, column = bands(first, last)
     length = np.minimum(high[column], new_high[row]) - np.maximum(low[column], new_low[row])
     return sp.csr_array((length, column, pointer), shape=(len(new), len(old))), new_high - new_low
 
 
-def _apply(operator: sp.csr_array, values: NDArray) -> NDArray:
-    """Apply a (P, M) operator to the last axis."""
-    flat = values.reshape(-1, values.shape[-1])
-    return np.ascontiguousarray((operator @ flat.T).T).reshape(*values.shape[:-1], -1)
+def observe(
+    wavelength: ArrayLike,
+    flux: ArrayLike,
+    like: Spectrum | Instrument,
+    *,
+    rv: float = 0.0,
+    vbroad: float = 0.0,
+    input_resolution: ArrayLike = np.inf,
+) -> NDArray:
+    """Return what an instrument records of a model spectrum, without noise.
+
+    Parameters
+    ----------
+    wavelength : array_like, shape (M,)
+        Rest wavelengths of the model in vacuum Angstrom, strictly ascending, any spacing.
+    flux : array_like, shape (..., M)
+        Flux density per Angstrom, or normalised flux; finite everywhere.
+    like : Spectrum or Instrument
+        Whose pixels and resolution to take. The velocity of a `Spectrum` is not used: give it.
+    rv : float
+        Radial velocity of the star in km/s, + = receding, as in `doppler_shift`.
+    vbroad : float
+        Gaussian broadening of the star, FWHM in km/s. For a rotation profile `rotate` the model.
+    input_resolution : float or array_like, shape (M,)
+        R that the model already has.
+
+    Returns
+    -------
+    ndarray, shape (..., P), float64
+        Flux at ``like.wavelength``; NaN where the model covers less than half of what a pixel sees.
+
+    Raises
+    ------
+    InputError
+        As `observation_operator`; also if flux is not finite or of another shape.
+    """
+    operator = observation_operator(
+        wavelength, like, rv=rv, vbroad=vbroad, input_resolution=input_resolution
+    )
+    observed = apply(operator, checked_flux(np.asarray(wavelength), flux))
+    return np.where(np.diff(operator.indptr) > 0, observed, np.nan)
+
+
+def observation_operator(
+    wavelength: ArrayLike,
+    like: Spectrum | Instrument,
+    *,
+    rv: float = 0.0,
+    vbroad: float = 0.0,
+    input_resolution: ArrayLike = np.inf,
+) -> sp.csr_array:
+    """Return the matrix of `observe`, to apply to many spectra on one grid: ``operator @ flux``.
+
+    Doppler shift, stellar broadening, line-spread function and the average over the pixel are one
+    row of weights for each pixel, all in ln(wavelength).
+
+    Parameters
+    ----------
+    wavelength, like, rv, vbroad, input_resolution
+        As in `observe`.
+
+    Returns
+    -------
+    csr_array, shape (P, M)
+        Rows sum to 1, or are empty where the model covers less than half of what the pixel sees.
+
+    Raises
+    ------
+    InputError
+        If R exceeds ``input_resolution``, or the model has fewer than 2 pixels per FWHM.
+
+    Notes
+    -----
+    R counts the pixel, as it does where it is measured on arc lines: the Gaussian is narrowed by
+    the variance of the pixel (width^2 / 12), and a pixel wider than its R just averages. So an
+    unresolved line has the FWHM wavelength / R, and its integral is kept at any sampling.
+    """
+    grid = checked_grid("wavelength", wavelength)
+    x = np.log(grid) + np.log(doppler_shift(1.0, rv))
+    edges, owner, width = _cells(x)
+    pixel = np.log(like.wavelength)
+    low, high = pixel_edges(pixel)
+    step = np.interp(pixel, x, width)
+    _check_sampling(like, x, step, high - low)
+
+    start = np.asarray(input_resolution, dtype=np.float64)
+    lsf = lsf_variance(like.resolution, np.interp(pixel, x, start) if start.ndim else start)
+    variance = np.maximum(lsf - (high - low) ** 2 / 12, 0.0) + velocity_variance(vbroad)
+    sigma = np.sqrt(np.maximum(variance - step**2 / 12, 1e-24))  # cells are boxes as well
+
+    first = np.maximum(np.searchsorted(edges, low - REACH * sigma, side="right") - 1, 0)
+    last = np.minimum(np.searchsorted(edges, high + REACH * sigma), len(edges) - 1)
+    pointer, row, column = bands(first, last + 1)
+    spread = sigma[row]
+    reached = _ramp(edges[column] - low[row], spread) - _ramp(edges[column] - high[row], spread)
+    weight = np.append(np.diff(reached), 0.0) / (high - low)[row]
+    weight[pointer[1:] - 1] = 0.0  # no cell follows the last edge of a row
+    cell = owner[np.minimum(column, len(owner) - 1)]
+    keep = (cell >= 0) & (weight > 0)
+    weight, row, cell = weight[keep], row[keep], cell[keep]
+    # flux is per Angstrom: a cell brings its width in wavelength, not in ln(wavelength)
+    weight *= np.exp(x[cell] - pixel[row])
+    return _covered_rows(weight, row, cell, (len(like), len(grid)))
+
+
+def shift_flux(wavelength: ArrayLike, flux: ArrayLike, rv: float) -> NDArray:
+    """Return a model spectrum as a moving star shows it, on the same wavelengths.
+
+    With it one `observation_operator` at rest serves stars of any velocity:
+    ``operator @ shift_flux(wavelength, broaden(wavelength, flux, vbroad), rv)``.
+
+    Parameters
+    ----------
+    wavelength : array_like, shape (M,)
+        Vacuum Angstrom, strictly ascending.
+    flux : array_like, shape (..., M)
+        Finite everywhere; five samples or more across the narrowest line.
+    rv : float
+        Radial velocity in km/s, + = receding, as in `doppler_shift`.
+
+    Returns
+    -------
+    ndarray, shape (..., M), float64
+        By cubic splines in ln(wavelength); NaN where the shifted model does not reach.
+
+    Raises
+    ------
+    InputError
+        If the velocity or flux is not finite, or shapes disagree.
+    """
+    grid = checked_grid("wavelength", wavelength)
+    values = checked_flux(grid, flux)
+    x = np.log(grid)
+    source = x - np.log(doppler_shift(1.0, rv))
+    low, high = pixel_edges(x)
+    pixel = np.clip(np.searchsorted(low, source, side="right") - 1, 0, len(x) - 1)
+    known = (source >= x[0]) & (source <= x[-1]) & (source <= high[pixel])
+    return np.where(known, CubicSpline(x, values, axis=-1)(source), np.nan)
+
+
+def _cells(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Edges of cells (C + 1,), the pixel that fills each (C,; -1 in a gap), pixel widths (M,)."""
+    low, high = pixel_edges(x)
+    gap = np.flatnonzero(low[1:] - high[:-1] > 0.5 * (high - low)[:-1]) + 1
+    edges = np.append(np.insert(low, gap, high[gap - 1]), high[-1])
+    return edges, np.insert(np.arange(len(x)), gap, -1), high - low
+
+
+def _ramp(distance: NDArray, sigma: NDArray) -> NDArray:
+    """Integral of the Gaussian distribution function up to a distance."""
+    t = distance / sigma
+    return distance * ndtr(t) + sigma * np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi)
+
+
+def _covered_rows(
+    weight: NDArray, row: NDArray, column: NDArray, shape: tuple[int, int]
+) -> sp.csr_array:
+    """Rows normalised to 1; those with less than half of their weight are left empty."""
+    total = np.bincount(row, weights=weight, minlength=shape[0])
+    keep = total[row] >= 0.5 - 1e-9
+    weight, row, column = weight[keep] / total[row[keep]], row[keep], column[keep]
+    pointer = np.r_[0, np.cumsum(np.bincount(row, minlength=shape[0]))]
+    return sp.csr_array((weight, column, pointer), shape=shape)
+
+
+def _check_sampling(
+    like: Spectrum | Instrument, x: NDArray, step: NDArray, pixel_width: NDArray
+) -> None:
+    fwhm = np.maximum(1 / np.asarray(like.resolution, dtype=np.float64), pixel_width)
+    pixel = np.log(like.wavelength)
+    coarse = (SAMPLING * step > 1.001 * fwhm) & (pixel >= x[0]) & (pixel <= x[-1])
+    if coarse.any():
+        worst = int(np.argmax(np.where(coarse, step / fwhm, 0.0)))
+        at = like.wavelength[worst]
+        raise InputError(
+            "wavelength of the model",
+            expected=f"{SAMPLING} pixels or more per FWHM of the instrument "
+            f"({at * fwhm[worst]:.3g} Å at {at:.0f} Å)",
+            found=f"steps of {at * step[worst]:.3g} Å there",
+            fix="Compute the model on a finer grid.",
+        )
