@@ -86,7 +86,7 @@ def read_only(values: ArrayLike, dtype: type | None = None) -> NDArray:
     """Return an array that cannot be written, without touching the caller's."""
     source = np.asarray(values)
     array = np.asarray(source, dtype=dtype)
-    if array.flags.writeable:
+    if array.flags.writeable or getattr(array.base, "flags", array.flags).writeable:
         array = array.copy() if np.shares_memory(array, source) else array
         array.flags.writeable = False
     return array
