@@ -76,8 +76,9 @@ def ingest(
     written. Run again, it continues where it stopped and tries the bad files once more.
 
     A spectrum and a label row are joined by every key of `LabelTable.keys` that both have. Star id
-    and split are those of the table where it has them. So is the velocity, except for spectra
-    at rest, whose own says what was taken out.
+    and split are those of the table where it has them. So is the velocity of a barycentric
+    spectrum; one at rest keeps the velocity that was taken out of it, and one in the observed
+    frame its own.
 
     Parameters
     ----------

@@ -20,11 +20,29 @@ class UnusableError(Exception):
 
 
 class LabelJoin:
-    """The label table, searched by its keys."""
+    """A label table, searched by its keys.
+
+    Parameters
+    ----------
+    table : LabelTable
+    path : str or Path
+        What to call it in messages.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Labels that the store keeps; the velocity of a spectrum is its own field, not a label.
+    star_id : ndarray of str or None
+        None where the table does not say which star its rows belong to.
+
+    Raises
+    ------
+    InputError
+        If two rows that pass the survey's quality cut have the same keys.
+    """
 
     def __init__(self, table: LabelTable, path: str | Path) -> None:
         self.table, self.path = table, path
-        # the velocity of a spectrum is its own column
         self.names = tuple(name for name in table.labels.names if name != "rv")
         self.labels = table.labels.select(self.names)
         self.rows: dict[str, dict[str, list[int]]] = {}
@@ -41,6 +59,7 @@ class LabelJoin:
 
     @property
     def tried(self) -> str:
+        """What was looked through, for messages."""
         return f"{self.path}, by {' and '.join(self.rows)}"
 
     def _check_unique(self) -> None:
@@ -59,7 +78,15 @@ class LabelJoin:
             )
 
     def row(self, spectrum: Spectrum) -> int | None:
-        """Return the row that agrees in every key known to both; None when there is none."""
+        """Return the row that agrees in every key known to both; None when there is none.
+
+        Of several such rows the one that passes the survey's quality cut is taken.
+
+        Raises
+        ------
+        UnusableError
+            If there are still several, or the keys point to different rows.
+        """
         rows: set[int] | None = None
         for key, index in self.rows.items():
             found = index.get(_normal(key, _identity(spectrum, key)))
@@ -78,8 +105,7 @@ class LabelJoin:
         table, changes = self.table, {}
         if self.star_id is not None and self.star_id[row]:
             changes["star_id"] = str(self.star_id[row])
-        at_rest = spectrum.frame == Frame.REST and np.isfinite(spectrum.rv)
-        if np.isfinite(table.rv[row]) and not at_rest:
+        if np.isfinite(table.rv[row]) and _takes_velocity(spectrum):
             changes["rv"] = table.rv[row]
         return spectrum.replace(**changes), {
             "values": self.labels.values[row],
@@ -88,6 +114,13 @@ class LabelJoin:
             "snr": float(table.snr[row]),
             "good": bool(table.good[row]),
         }
+
+
+def _takes_velocity(spectrum: Spectrum) -> bool:
+    """Whether the catalogue's barycentric velocity is that of the spectrum's wavelengths."""
+    if spectrum.frame == Frame.REST:  # its own says what was taken out
+        return not np.isfinite(spectrum.rv)
+    return spectrum.frame == Frame.BARYCENTRIC
 
 
 def _identity(spectrum: Spectrum, key: str) -> object:
