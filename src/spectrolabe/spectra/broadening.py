@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import convolve1d
 from scipy.signal import oaconvolve
 
 from spectrolabe.errors import InputError
@@ -31,6 +32,7 @@ FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a Gaussian of sigma 1
 REACH = 5.5  # sigma at which a Gaussian kernel ends: 4e-8 of its area lies beyond
 NARROW = 0.5  # variance in squared steps below which a sampled Gaussian loses its variance
 BLOCK = 500_000  # weights held at a time
+DIRECT = 50  # half-width in pixels below which a direct sum is quicker than an FFT
 
 
 def convolve_lsf(
@@ -65,9 +67,9 @@ def convolve_lsf(
 
     Notes
     -----
-    On a grid of equal steps in the logarithm of wavelength a constant R is one convolution by FFT;
-    otherwise each pixel has its own row of weights. Where the kernel is narrower than 0.7 of a step
-    it becomes three weights of the same variance.
+    On a grid of equal steps in the logarithm of wavelength a constant R is one convolution (by FFT
+    where the kernel is long); otherwise each pixel has its own row of weights. Where the kernel is
+    narrower than 0.7 of a step it becomes three weights of the same variance.
     """
     grid = checked_grid("wavelength", wavelength)
     variance = lsf_variance(resolution, input_resolution)
@@ -225,8 +227,11 @@ def _gaussian_kernel(variance: float) -> NDArray:
 def _convolve(values: NDArray, kernel: NDArray) -> NDArray:
     """Convolve the last axis; at the ends, divide by the part of the kernel that is inside."""
     half, size = len(kernel) // 2, values.shape[-1]
-    shaped = kernel.reshape((1,) * (values.ndim - 1) + (-1,))
-    smooth = oaconvolve(values, shaped, mode="full", axes=-1)[..., half : half + size]
+    if half < DIRECT:
+        smooth = convolve1d(values, kernel, mode="constant")
+    else:
+        shaped = kernel.reshape((1,) * (values.ndim - 1) + (-1,))
+        smooth = oaconvolve(values, shaped, mode="full", axes=-1)[..., half : half + size]
     # part of the kernel that reaches back to the first pixel and forward to the last
     area = np.r_[0.0, np.cumsum(kernel)]
     pixel = np.arange(size)
