@@ -233,7 +233,7 @@ def resolution_of_band(
     if not known.any():
         return np.full(size, np.nan)
     # beside bad pixels rows do not add up to what the others do, and their widths are arbitrary
-    known &= np.abs(total / np.median(total[known]) - 1.0) < 0.1
+    known &= np.abs(total / np.median(total[known]) - 1.0) < 0.03
     sigma = np.interp(wavelength, wavelength[known], sigma[known])
     return wavelength / (FWHM_OF_SIGMA * sigma)
 

@@ -271,7 +271,9 @@ def _csv(content: bytes) -> Table:
     text = content.decode("utf-8-sig")
     comments = re.match(r"(?:[ \t]*(?:#.*)?\r?\n)*", text)
     head = comments[0] if comments else ""
-    table = Table.read(io.BytesIO(text[len(head) :].encode()), format="ascii.csv")
+    with warnings.catch_warnings():  # a flag of 41 digits is text, and read as such
+        warnings.filterwarnings("ignore", "OverflowError converting to IntType")
+        table = Table.read(io.BytesIO(text[len(head) :].encode()), format="ascii.csv")
     table.meta.update(
         {
             key: value
