@@ -1,4 +1,4 @@
-"""WEAVE level-1 files and the level-2 stellar table as the data model, version 8, describes them."""
+"""WEAVE level-1 files and the level-2 stellar table, as version 8 of the data model has them."""
 
 from __future__ import annotations
 

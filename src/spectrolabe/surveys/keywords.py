@@ -1,0 +1,149 @@
+"""What a file says of its spectra in keywords, and what ``spectra.toml`` beside it adds."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrolabe.errors import InputError, unknown_name
+
+__all__ = ["EXAMPLES", "SIDECAR", "Keywords"]
+
+SIDECAR = "spectra.toml"
+
+EXAMPLES: Mapping[str, tuple[str | float, str]] = {
+    "MEDIUM": ("air", "air or vacuum, the medium of the wavelengths"),
+    "FRAME": ("barycentric", "rest, barycentric or observed, the frame of the wavelengths"),
+    "RV": (-12.5, "the radial velocity in km/s, positive = receding, or 'unknown'"),
+    "R": (5000, "the resolution wavelength / FWHM, or FWHM in Å instead"),
+    "FWHM": (2.5, "the width of the line spread function in Å"),
+    "SNR": (100, "the signal-to-noise a pixel to assume, for there are no errors"),
+    "WAVEUNIT": ("Angstrom", "the unit of the wavelengths"),
+    "STAR_ID": ("HD 4614", "the name of the star"),
+}
+"""Every keyword, with an example and its meaning."""
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The keywords of one spectrum.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    values : Mapping of str to object
+        Value by name; names are those of `EXAMPLES`.
+    called : Mapping of str to str
+        How the format of the file calls a keyword, with an example, where that differs.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    called: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, *sources: Mapping, called: Mapping[str, str] | None = None) -> Keywords:
+        """Collect the keywords of a file and of ``spectra.toml`` in its folder.
+
+        Parameters
+        ----------
+        path : Path
+            The spectrum file; a symbolic link counts as a file of the folder that it is in.
+        *sources : Mapping
+            Headers or metadata in which to look, the most specific first; case does not matter.
+
+        Raises
+        ------
+        InputError
+            If ``spectra.toml`` cannot be read, has an unknown keyword, or contradicts the file.
+        """
+        values: dict[str, Any] = {}
+        for source in sources:
+            keys = {str(key).upper(): key for key in source}
+            for name in EXAMPLES:
+                if name in keys and name not in values:
+                    values[name] = source[keys[name]]
+        for name, value in _sidecar(path).items():
+            if name in values and str(values[name]).strip().lower() != str(value).lower():
+                raise InputError(
+                    path,
+                    expected=f"one value of {name}",
+                    found=f"{values[name]!r} in the file and {value!r} in {SIDECAR}",
+                    fix="Remove the wrong one.",
+                )
+            values.setdefault(name, value)
+        return cls(path, values, called or {})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def choice(self, name: str, allowed: Collection[str]) -> str:
+        """Return a keyword whose value is one of a few words."""
+        value = str(self._value(name)).strip().lower()
+        if value not in allowed:
+            raise unknown_name(f"{self.path}, {name}", value, allowed, kind=f"value of {name}")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a keyword as text."""
+        return str(self._value(name)).strip()
+
+    def number(self, name: str, *, unknown: bool = False) -> float:
+        """Return a keyword as a number; with ``unknown`` that word gives NaN."""
+        value = self._value(name)
+        if unknown and str(value).strip().lower() in ("unknown", "nan"):
+            return np.nan
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{self.path}, {name}", expected=EXAMPLES[name][1], found=repr(value)
+            ) from None
+
+    def resolution(self, wavelength: NDArray) -> float | NDArray:
+        """Return R, or wavelength / FWHM, shape (M,), when FWHM is given and R is not."""
+        if "R" in self or "FWHM" not in self:
+            return self.number("R")
+        with np.errstate(divide="ignore"):
+            return np.asarray(wavelength) / np.float64(self.number("FWHM"))
+
+    def _value(self, name: str) -> Any:
+        if name in self.values:
+            return self.values[name]
+        example, meaning = EXAMPLES[name]
+        quoted = f'"{example}"' if isinstance(example, str) else example
+        own = self.called.get(
+            name,
+            f"{name} = {example!r} in a FITS header or the metadata of ECSV and Parquet, "
+            f"a first line '# {name} = {example}' in CSV",
+        )
+        raise InputError(
+            self.path,
+            expected=f"the keyword {name}: {meaning}",
+            found="none",
+            fix=f"Write {own}, or a line {name} = {quoted} in {SIDECAR} beside the file.",
+        )
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """Keywords for all files of the folder, replaced by those of a table with the file's name."""
+    sidecar = path.parent / SIDECAR
+    if not sidecar.is_file():
+        return {}
+    try:
+        content = tomllib.loads(sidecar.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(sidecar, expected="TOML", found=str(error)) from error
+    values = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    values.update(content.get(path.name, {}))
+    for name in values:
+        if name.upper() not in EXAMPLES:
+            raise unknown_name(sidecar, name, EXAMPLES, kind="keyword")
+    return {name.upper(): value for name, value in values.items()}
