@@ -13,7 +13,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import convolve1d
-from scipy.signal import oaconvolve
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra.grid import (
@@ -230,6 +229,8 @@ def _convolve(values: NDArray, kernel: NDArray) -> NDArray:
     if half < DIRECT:
         smooth = convolve1d(values, kernel, mode="constant")
     else:
+        from scipy.signal import oaconvolve  # slow to import, and few spectra need it
+
         shaped = kernel.reshape((1,) * (values.ndim - 1) + (-1,))
         smooth = oaconvolve(values, shaped, mode="full", axes=-1)[..., half : half + size]
     # part of the kernel that reaches back to the first pixel and forward to the last
