@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from spectrolabe.spectra import Spectrum
     from spectrolabe.spectra.store import Store
@@ -98,7 +98,7 @@ def read(
     drawn: list[Spectrum] = []
     failed = False
     for name in stores:
-        console.print(_store_table(open_store(name)))
+        _show_store(console, open_store(name))
     for path in paths:
         try:
             spectra = read_file(path, survey)
@@ -106,7 +106,7 @@ def read(
             _complain(str(error))
             failed = True
             continue
-        console.print(_file_table(path, spectra))
+        _show_file(console, path, spectra)
         drawn += spectra
     if plot is not None and drawn:
         from spectrolabe.spectra.plot import plot_spectra
@@ -117,22 +117,17 @@ def read(
         raise typer.Exit(1)
 
 
-def _file_table(path: Path, spectra: list[Spectrum]) -> Table:
+def _show_file(console: Console, path: Path, spectra: list[Spectrum]) -> None:
     import numpy as np
     from rich.table import Table
-    from rich.text import Text
 
     from spectrolabe.surveys import get
 
     count = f"{len(spectra)} spectr{'um' if len(spectra) == 1 else 'a'}"
     stars = sorted({spectrum.star_id for spectrum in spectra})
     star = stars[0] if len(stars) == 1 else f"{len(stars)} stars"
-    table = Table(
-        title=Text(f"{path.name}: {get(spectra[0].survey).title}, {count} of {star}"),
-        title_justify="left",
-        title_style="bold",
-        caption=f"{len(spectra) - MOST_ROWS} more" if len(spectra) > MOST_ROWS else None,
-    )
+    _head(console, f"{path.name}: {get(spectra[0].survey).title}, {count} of {star}")
+    table = Table()
     table.add_column("spectrum", overflow="fold")
     table.add_column("frame")
     for name in ("rv km/s", "coverage Å", "pixels", "good %", "R", "S/N"):
@@ -150,20 +145,18 @@ def _file_table(path: Path, spectra: list[Spectrum]) -> Table:
             f"{low:,.0f}" if high - low < 1 else f"{low:,.0f}–{high:,.0f}",
             f"{spectrum.snr:.1f}",
         )
-    return table
+    console.print(table)
+    if len(spectra) > MOST_ROWS:
+        console.print(f"and {len(spectra) - MOST_ROWS} more", highlight=False)
 
 
-def _store_table(store: Store) -> Table:
+def _show_store(console: Console, store: Store) -> None:
     import numpy as np
     from rich.table import Table
-    from rich.text import Text
 
     stars = len(set(store.column("star_id")))
-    table = Table(
-        title=Text(f"{store.path}: a store of {len(store)} spectra of {stars} stars"),
-        title_justify="left",
-        title_style="bold",
-    )
+    _head(console, f"{store.path}: a store of {len(store)} spectra of {stars} stars")
+    table = Table()
     for name in ("survey", "split"):
         table.add_column(name)
     for name in ("spectra", "good labels", "median S/N", *store.names):
@@ -178,7 +171,13 @@ def _store_table(store: Store) -> Table:
         table.add_row(
             pair[0], pair[1] or "–", str(here.sum()), str(good[here].sum()), middle, *counts
         )
-    return table
+    console.print(table)
+
+
+def _head(console: Console, text: str) -> None:
+    from rich.text import Text
+
+    console.print(Text(text, style="bold"), soft_wrap=True)
 
 
 @app.command()
