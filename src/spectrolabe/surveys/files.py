@@ -196,10 +196,11 @@ def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
             else:
                 hdus = fits.open(io.BytesIO(content), lazy_load_hdus=False)
     except (AstropyUserWarning, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
             path,
             expected="a whole FITS file",
-            found=f"a truncated or damaged one ({error})",
+            found=f"a truncated or damaged one ({reason})",
             fix=fix,
         ) from error
     with hdus:
