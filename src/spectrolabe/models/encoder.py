@@ -40,37 +40,39 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of Q queries to given keys and values, or to themselves."""
+    """Multi-head attention of Q queries to tokens, or to themselves."""
 
-    def __init__(self, width: int, heads: int, *, cross: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
-        self.key_value = None if cross else nn.Linear(width, 2 * width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, key_value: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Return the update to be added to x, shape (S, Q, D).
 
         Parameters
         ----------
         x : Tensor, shape (S, Q, D)
-        key_value : Tensor, shape (S, T, 2 D), optional
-            Keys and values of the tokens; x itself when not given.
+        tokens : Tensor, shape (S, T, D), optional
+            What is attended to, normalised; x itself when not given.
         mask : Tensor, shape (S, T), bool, optional
             Tokens that may be attended to.
         """
-        normed = self.norm(x)
-        if self.key_value is not None:
-            key_value = self.key_value(normed)
-        assert key_value is not None
-        stars, queries, width = x.shape
-        q = self.query(normed).view(stars, queries, self.heads, -1).transpose(1, 2)
-        k, v = key_value.view(stars, key_value.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attention_mask = None if mask is None else mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
-        return self.out(mixed.transpose(1, 2).reshape(stars, queries, width))
+        x = self.norm(x)
+        source = x if tokens is None else tokens
+        q, k, v = self._split(self.query(x)), self._split(self.key(source)), self._split(self.value(source))
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(S, Q, D) -> (S, heads, Q, D / heads)."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 class Encoder(nn.Module):
@@ -89,7 +91,7 @@ class Encoder(nn.Module):
         frequency = torch.logspace(-math.log10(LONGEST), -math.log10(SHORTEST), FREQUENCIES)
         self.register_buffer("frequency", 2.0 * math.pi * frequency, persistent=False)
         self.content = nn.Linear(NODES, width)
-        self.quality = nn.Linear(3, width)
+        self.quality = nn.Linear(4, width)
         self.place = nn.Sequential(
             nn.Linear(2 * FREQUENCIES + 1, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * width)
         )
@@ -97,14 +99,9 @@ class Encoder(nn.Module):
             FeedForward(width, 2, config.dropout) for _ in range(config.token_layers)
         )
         self.token_norm = nn.LayerNorm(width)
-        self.key_value = nn.Linear(width, 2 * width * config.blocks)
         self.latents = nn.Parameter(0.02 * torch.randn(config.latents, width))
-        self.cross = nn.ModuleList(
-            Attention(width, config.heads, cross=True) for _ in range(config.blocks)
-        )
-        self.own = nn.ModuleList(
-            Attention(width, config.heads, cross=False) for _ in range(config.blocks)
-        )
+        self.cross = nn.ModuleList(Attention(width, config.heads) for _ in range(config.blocks))
+        self.own = nn.ModuleList(Attention(width, config.heads) for _ in range(config.blocks))
         self.feed = nn.ModuleList(
             FeedForward(width, 4, config.dropout) for _ in range(config.blocks)
         )
@@ -128,10 +125,10 @@ class Encoder(nn.Module):
         # a star without a single good pixel still needs something to attend to
         valid = valid.clone()
         valid[:, 0] |= ~valid.any(dim=1)
-        pairs = self.key_value(self.token_norm(embedded)).chunk(len(self.cross), dim=-1)
+        embedded = self.token_norm(embedded)
         x = self.latents.expand(len(embedded), -1, -1)
-        for pair, cross, own, feed in zip(pairs, self.cross, self.own, self.feed, strict=True):
-            x = x + cross(x, pair, valid)
+        for cross, own, feed in zip(self.cross, self.own, self.feed, strict=True):
+            x = x + cross(x, embedded, valid)
             x = x + own(x)
             x = x + feed(x)
         return self.head(self.norm(x).flatten(1))
@@ -139,9 +136,11 @@ class Encoder(nn.Module):
     def _embed(self, tokens: Tokens) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
         gain, offset = self._wavelength_table(tokens)
-        quality = torch.stack(
-            [tokens.log_snr - 4.0, tokens.coverage.mean(dim=-1) - 1.0, tokens.level], dim=-1
+        parts = (
+            tokens.log_snr - 4.0, tokens.coverage.mean(dim=-1) - 1.0, tokens.level,
+            tokens.log_resolution,
         )
+        quality = torch.stack(parts, dim=-1)
         content = self.content(CONTENT_GAIN * tokens.content)
         x = torch.addcmul(offset + self.quality(quality), content, gain)
         for layer in self.token_layers:
@@ -150,17 +149,11 @@ class Encoder(nn.Module):
 
     def _wavelength_table(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Gain and offset of every token, (B, T, D); computed once per distinct wavelength."""
-        distinct, which = torch.unique(tokens.position, return_inverse=True)
-        count, flat = len(distinct), which.flatten()
-        zeros = tokens.log_wavelength.new_zeros(count)
-        wavelength = zeros.scatter(0, flat, tokens.log_wavelength.flatten())
-        resolution = zeros.scatter(0, flat, tokens.log_resolution.flatten())
-        phase = wavelength[:, None] * self.frequency
-        table = self.place(
-            torch.cat([phase.sin(), phase.cos(), resolution[:, None] - 8.0], dim=1)
-        )
+        wavelength, resolution = tokens.places[:, :1], tokens.places[:, 1:]
+        phase = wavelength * self.frequency
+        table = self.place(torch.cat([phase.sin(), phase.cos(), resolution - 8.0], dim=1))
         gain, offset = table.chunk(2, dim=1)
-        return F.embedding(which, 1.0 + gain), F.embedding(which, offset)
+        return F.embedding(tokens.place, 1.0 + gain), F.embedding(tokens.place, offset)
 
 
 def _by_star(x: Tensor, valid: Tensor, star: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,11 +36,13 @@ class Tokens:
     coverage : Tensor, shape (B, T, NODES), float32
         Pixel coverage of each kernel, 0 to 1.
     level, log_snr : Tensor, shape (B, T), float32
-        ln(local continuum / median continuum), and ln(1 + S/N per resolution element).
-    log_wavelength, log_resolution : Tensor, shape (B, T), float32
-        ln of the token's central wavelength in Å and of R.
-    position : Tensor, shape (B, T), int64
-        Identity of (ladder level, bin): tokens with the same position have the same wavelength.
+        ln(local continuum / mean continuum), and ln(1 + S/N per resolution element).
+    log_resolution : Tensor, shape (B, T), float32
+        ln(R / R of the ladder level).
+    place : Tensor, shape (B, T), int64
+        Row of ``places``: tokens with the same place have the same wavelength and width.
+    places : Tensor, shape (P, 2), float32
+        ln(central wavelength / Å) and ln(R of the ladder level) of every place of the batch.
     valid : Tensor, shape (B, T), bool
     """
 
@@ -48,9 +50,9 @@ class Tokens:
     coverage: Tensor
     level: Tensor
     log_snr: Tensor
-    log_wavelength: Tensor
     log_resolution: Tensor
-    position: Tensor
+    place: Tensor
+    places: Tensor
     valid: Tensor
 
 
@@ -61,7 +63,12 @@ def ladder_level(resolution: Tensor) -> Tensor:
 
 def token_width(level: Tensor) -> Tensor:
     """Return the width of the tokens of a level in ln(wavelength), float64."""
-    return NODES * NODE_STEP / (1000.0 * 2.0 ** (level.double() / LADDER))
+    return NODES * NODE_STEP / ladder_resolution(level)
+
+
+def ladder_resolution(level: Tensor) -> Tensor:
+    """Return R of a level, float64."""
+    return 1000.0 * 2.0 ** (level.double() / LADDER)
 
 
 def tokenise(pixels: PixelBatch) -> Tokens:
@@ -81,28 +88,46 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     model = continuum[..., None] + slope[..., None] * offset
     content = (mean / model - 1.0) * (coverage / (coverage + COVERAGE_FLOOR))
     content = torch.where(valid[..., None], content, 0.0).clamp(-2.0, 5.0)
-    typical = torch.where(valid, continuum, torch.nan).nanmedian(dim=1).values
-    shape = (continuum / typical[:, None]).clamp(1e-3, 1e3).log()
-    bins = first[:, None] + torch.arange(count, device=mean.device)
+    typical = (continuum * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
+    shape = (continuum / typical.clamp(min=1e-30)[:, None]).clamp(1e-3, 1e3).log()
+    place, places = _places(level, first.long(), count)
+    relative = torch.log(pixels.resolution / ladder_resolution(level)).float()
     snr = continuum * (information.mean(dim=2) / NODE_STEP).sqrt()
     return Tokens(
         content=content,
         coverage=coverage,
         level=torch.where(valid, shape, 0.0),
         log_snr=torch.where(valid, torch.log1p(snr.clamp(min=0.0)), 0.0),
-        log_wavelength=((bins + 0.5) * width[:, None]).float(),
-        log_resolution=pixels.resolution.log()[:, None].expand(-1, count),
-        position=(level[:, None] + 64) * 2**20 + bins.long(),
+        log_resolution=relative[:, None].expand(-1, count),
+        place=place,
+        places=places,
         valid=valid,
     )
+
+
+def _places(level: Tensor, first: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Row of every token in the table of distinct places, (B, T), and that table, (P, 2)."""
+    place = first[:, None] + torch.arange(count, device=first.device)
+    tables, rows = [], 0
+    for one in torch.unique(level):
+        here = level == one
+        lowest, highest = int(first[here].min()), int(first[here].max()) + count
+        bins = torch.arange(lowest, highest, device=first.device) + 0.5
+        resolution = ladder_resolution(one).log().expand(len(bins))
+        tables.append(torch.stack([bins * token_width(one), resolution], dim=1))
+        place[here] += rows - lowest
+        rows += len(bins)
+    return place, torch.cat(tables).float()
 
 
 def _kernel_sums(
     local: Tensor, pixels: PixelBatch, good: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES)."""
-    typical = torch.where(good, pixels.ivar, torch.nan).nanmedian(dim=1).values
-    trust = pixels.ivar / (pixels.ivar + SOFT_IVAR * typical[:, None].nan_to_num(1.0))
+    # the geometric mean, which one absurd value does not move
+    logs = torch.where(good, pixels.ivar, 1.0).log().sum(dim=1, keepdim=True)
+    typical = torch.exp(logs / good.sum(dim=1, keepdim=True).clamp(min=1))
+    trust = pixels.ivar / (pixels.ivar + SOFT_IVAR * typical)
     weight = torch.where(good, trust * (_spacing(local) * NODES).clamp(max=4.0), 0.0)
     local = torch.where(good, local, 0.0)
     node = local * NODES - 0.5

@@ -287,7 +287,7 @@ def _optimiser(encoder: Encoder, config: TrainConfig) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": config.training.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=BETAS)
+    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=BETAS, fused=True)
 
 
 def _restore_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:

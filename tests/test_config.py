@@ -1,0 +1,61 @@
+"""Configurations: strict keys, overrides, messages that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spectrolabe.config import load_config
+from spectrolabe.errors import InputError
+
+MINIMAL = 'name = "test"\n[data]\nstore = "somewhere"\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_released_configurations_are_valid():
+    for path in (Path(__file__).parents[1] / "configs").glob("*.toml"):
+        assert load_config(path).name == path.stem
+
+
+def test_overrides(tmp_path):
+    config = load_config(
+        written(tmp_path, MINIMAL),
+        ["training.epochs=7", "data.store=/a/b", "data.labels=['teff']", "encoder.dropout=0.3"],
+    )
+    assert config.training.epochs == 7
+    assert config.data.store == "/a/b"
+    assert config.data.labels == ("teff",)
+    assert config.encoder.dropout == 0.3
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (MINIMAL + "epoch = 3\n", [], r"c\.toml, \[data\]: expected a known key .* found 'epoch'"),
+        (
+            MINIMAL + "[training]\nepoch = 3\n",
+            [],
+            r"\[training\].*found 'epoch'\. Did you mean 'epochs'\?",
+        ),
+        (MINIMAL, ["training.epochs=-1"], r"training\.epochs: .*greater than or equal to 1.*-1"),
+        (MINIMAL, ["encoder.heads=3"], r"encoder: .*heads \(3\) must divide width"),
+        (MINIMAL, ["data.folds=1"], r"data: .*folds must be 0"),
+        (MINIMAL, ["epochs"], r"expected section\.key=value"),
+        ('name = "x"\n', [], r"data: expected Field required, found nothing"),
+        ("name = \n", [], r"c\.toml: expected a TOML file"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, overrides, message):
+    with pytest.raises(InputError, match=message):
+        load_config(written(tmp_path, text), overrides)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"no\.toml: expected a configuration file, found none"):
+        load_config(tmp_path / "no.toml")
