@@ -122,7 +122,9 @@ def _runs(wavelength: NDArray, bad: NDArray) -> list[tuple[float, float]]:
 
 
 def _limits(flux: NDArray) -> tuple[float, float]:
-    """Limits that a few cosmic rays do not set."""
-    low, high = np.percentile(flux, [0.2, 99.8])
-    margin = 0.12 * (high - low) or 1.0
-    return float(low - margin), float(high + margin)
+    """Limits that lines set and single pixels do not: the range of running medians of five."""
+    runs = np.lib.stride_tricks.sliding_window_view(flux, min(5, len(flux)))
+    middle = np.median(runs, axis=1)
+    low, high = float(middle.min()), float(middle.max())
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin
