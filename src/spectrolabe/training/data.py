@@ -70,7 +70,7 @@ def load_sample(store: Store, config: DataConfig) -> Sample:
             raise unknown_name(store.path, name, store.names, kind="label of this store")
     split = store.column("split")
     if config.split and config.split not in split:
-        raise unknown_name(store.path, config.split, set(split), kind="split of this store")
+        raise unknown_name(store.path, config.split, set(split.tolist()), kind="split of this store")
     labels = store.labels.select(config.labels)
     use = np.isfinite(labels.values).any(axis=1)
     use &= store.column("snr") >= config.min_snr
