@@ -90,11 +90,12 @@ def read(
     from spectrolabe.errors import InputError
     from spectrolabe.spectra.store import is_store, open_store
     from spectrolabe.surveys import read as read_file
-    from spectrolabe.surveys.ingest import expand
+    from spectrolabe.surveys.reading import expand
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     stores = [name for name in files if is_store(name)]
-    paths = expand([name for name in files if name not in stores])
+    named = [name for name in files if name not in stores]
+    paths = [source.path for source in expand(named)]
     drawn: list[Spectrum] = []
     failed = False
     for name in stores:

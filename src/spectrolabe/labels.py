@@ -13,8 +13,10 @@ from spectrolabe.errors import InputError, unknown_name
 __all__ = ["LABELS", "Label", "LabelScale", "Labels", "label", "read_only"]
 
 ELEMENTS = (
-    "Li C N O Na Mg Al Si P S K Ca Sc Ti V Cr Mn Co Ni Cu Zn Sr Y Zr Ba La Ce Pr Nd Sm Eu"
-).split()
+    "Li", "C", "N", "O", "Na", "Mg", "Al", "Si", "P", "S", "K", "Ca",
+    "Sc", "Ti", "V", "Cr", "Mn", "Co", "Ni", "Cu", "Zn", "Sr", "Y", "Zr",
+    "Ba", "La", "Ce", "Pr", "Nd", "Sm", "Eu",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,7 @@ class Labels:
     def select(self, names: Sequence[str]) -> Labels:
         """Return the same stars with only these labels, in this order."""
         columns = self.index(names)
-        return Labels(
-            tuple(names), self.values[:, columns], self.sigma[:, columns], self.star_id
-        )
+        return Labels(tuple(names), self.values[:, columns], self.sigma[:, columns], self.star_id)
 
     def take(self, rows: ArrayLike) -> Labels:
         """Return these rows (indices or a boolean array)."""

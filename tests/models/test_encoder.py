@@ -45,9 +45,7 @@ def close(one, other):
 
 
 def test_batch_size_changes_nothing(estimator, stars):
-    close(
-        estimator.estimate(stars, batch_size=1).raw, estimator.estimate(stars, batch_size=64).raw
-    )
+    close(estimator.estimate(stars, batch_size=1).raw, estimator.estimate(stars, batch_size=64).raw)
 
 
 def test_order_changes_nothing(estimator, stars):

@@ -17,8 +17,9 @@ from spectrolabe.errors import InputError
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import Store, open_store
 from spectrolabe.surveys import read_labels
-from spectrolabe.surveys.ingest import IngestReport, expand, ingest
+from spectrolabe.surveys.ingest import IngestReport, ingest
 from spectrolabe.surveys.join import LabelJoin
+from spectrolabe.surveys.reading import expand
 
 HEADER = ["obsid", "file", "star", "split", "teff", "logg", "feh", "snrg", "rv"]
 
@@ -233,16 +234,17 @@ def test_a_second_run_adds_only_what_is_new_and_mended(files, table, tmp_path):
 
 KILLED = """
 import os, sys
-from spectrolabe.surveys import ingest as module
-usual, count = module._read_one, 0
+from spectrolabe.surveys import reading
+from spectrolabe.surveys.ingest import ingest
+usual, count = reading._read_one, 0
 def counted(file, survey):
     global count
     count += 1
     if count == 9:
         os._exit(9)
     return usual(file, survey)
-module._read_one = counted
-module.ingest("lamost_lrs", sys.argv[1], sys.argv[2], sys.argv[3], shard_size=3)
+reading._read_one = counted
+ingest("lamost_lrs", sys.argv[1], sys.argv[2], sys.argv[3], shard_size=3)
 """
 
 
@@ -275,7 +277,7 @@ def test_workers_change_nothing(files, table, tmp_path):
 
 
 def test_files_folders_and_globs(files, tmp_path, monkeypatch):
-    names = lambda paths: [file.name for file in expand(paths)]  # noqa: E731
+    names = lambda paths: [source.path.name for source in expand(paths)]  # noqa: E731
     assert len(names(files)) == 12
     assert names(str(files / "*1" / "spec-1*.fits")) == ["spec-1.fits", "spec-11.fits"]
     assert names([files / "night1" / "spec-5.fits", files / "**" / "spec-[56].fits"]) == [
@@ -288,7 +290,8 @@ def test_files_folders_and_globs(files, tmp_path, monkeypatch):
     assert set(names(files)) - {f"spec-{i}.fits" for i in range(1, 13)} == {"b.FITS.gz"}
     assert names([files / "a.txt"]) == ["a.txt"]
     monkeypatch.chdir(files)
-    assert expand("night1/spec-5.fits") == [files / "night1" / "spec-5.fits"]
+    assert [s.path for s in expand("night1/spec-5.fits")] == [files / "night1" / "spec-5.fits"]
+    assert "night1/spec-5.fits" in [s.name for s in expand(files)]
     os.mkdir(tmp_path / "empty")
     for path in (tmp_path / "absent", tmp_path / "*.nothing", tmp_path / "empty"):
         with pytest.raises(InputError, match="a glob that matches some, found no"):

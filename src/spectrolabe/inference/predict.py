@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -21,8 +22,8 @@ from spectrolabe.models.checkpoint import load
 from spectrolabe.models.estimator import Estimate, Estimator
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.store import is_store, open_store
-from spectrolabe.surveys.ingest import expand, read_all, shown_progress
+from spectrolabe.spectra.store import Store, is_store, open_store
+from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
 
 __all__ = ["PredictReport", "catalogue_of", "find_model", "predict"]
 
@@ -72,7 +73,9 @@ def find_model(name: str | Path) -> Path:
         return wanted
     known = sorted(card.parent.name for card in weights.glob("*/card.json"))
     raise InputError(
-        name, expected="a run, a folder of a model, or 'default'", found="none of them",
+        name,
+        expected="a run, a folder of a model, or 'default'",
+        found="none of them",
         fix=f"Released models: {', '.join(known) or 'none'}.",
     )
 
@@ -135,15 +138,16 @@ def predict(
     sources = _Sources([str(i) for i in inputs], survey, workers, together == "star", writer.done)
     bad: list[tuple[str, str]] = []
     stars = 0
-    for names, spectra, unread in shown_progress(sources.batches(), sources.total, "predict"):
-        bad += unread
-        groups, unusable = _groups(spectra, together, visits)
-        bad += unusable
+    for part in shown_progress(sources.parts(), sources.total, "predict", lambda part: part.size):
+        groups, unusable = _groups(part.spectra, together, visits)
+        bad += part.unread + unusable
         table = catalogue_of(estimator, groups) if groups else Table()
-        writer.append(table, names)
+        writer.append(table, part.inputs)
         stars += len(table)
     _list_bad(Path(output), bad)
-    done = writer.finish({"created": datetime.now(UTC).isoformat("T", "seconds"), "command": command})
+    done = writer.finish(
+        {"created": datetime.now(UTC).isoformat("T", "seconds"), "command": command}
+    )
     seconds = time.monotonic() - begin
     return PredictReport(done, stars, sources.skipped, tuple(bad), seconds)
 
@@ -156,52 +160,63 @@ def _list_bad(output: Path, bad: Sequence[tuple[str, str]]) -> None:
             csv.writer(stream).writerows([("input", "reason"), *bad])
 
 
-Batch = tuple[list[str], list[Spectrum], list[tuple[str, str]]]
+class _Part(NamedTuple):
+    """Some of the inputs, read: what is done with them, and how many files or spectra they are."""
+
+    inputs: list[str]
+    size: int
+    spectra: list[Spectrum]
+    unread: list[tuple[str, str]]
 
 
 class _Sources:
-    """The inputs as batches of (names done with it, spectra, unread files with reasons)."""
+    """The inputs, part after part; what an interrupted run has finished is left out."""
 
     def __init__(
-        self, inputs: Sequence[str], survey: str | None, workers: int, whole: bool, done: frozenset[str]
+        self,
+        inputs: Sequence[str],
+        survey: str | None,
+        workers: int,
+        whole: bool,
+        done: frozenset[str],
     ) -> None:
-        self.survey, self.workers, self.whole = survey, workers, whole
+        self.survey, self.workers, self.whole, self.done = survey, workers, whole, done
         self.stores = [open_store(name) for name in inputs if is_store(name)]
-        names = [name for name in inputs if not is_store(name)]
-        files = expand(names) if names else []
-        self.files = [file for file in files if file.as_posix() not in done]
-        self.done = done
-        self.total = len(self.files) + sum(len(store) for store in self.stores)
+        named = [name for name in inputs if not is_store(name)]
+        files = expand(named) if named else []
+        self.files = [file for file in files if file.path.as_posix() not in done]
         self.skipped = len(files) - len(self.files)
+        self.total = len(self.files) + sum(len(store) for store in self.stores)
 
-    def batches(self) -> Iterator[tuple[int, Batch]]:
-        """Yield (spectra or files of the batch, batch)."""
-        size = len(self.files) if self.whole else BATCH
-        for start in range(0, len(self.files), max(size, 1)):
-            part = self.files[start : start + size]
+    def parts(self) -> Iterator[_Part]:
+        """Files first, then stores."""
+        step = max(len(self.files), 1) if self.whole else BATCH
+        for start in range(0, len(self.files), step):
+            chosen = self.files[start : start + step]
             spectra: list[Spectrum] = []
             unread: list[tuple[str, str]] = []
-            for file, found in read_all(part, self.survey, self.workers):
-                if isinstance(found, str):
-                    unread.append((file.as_posix(), found))
+            for file, found in read_all(chosen, self.survey, self.workers):
+                if isinstance(found, Unread):
+                    unread.append((file.name, found.reason))
                 else:
-                    spectra += found
-            yield len(part), ([file.as_posix() for file in part], spectra, unread)
+                    # files of one name in two folders stay apart
+                    spectra += [s.replace(meta={**s.meta, "file": file.name}) for s in found]
+            yield _Part([f.path.as_posix() for f in chosen], len(chosen), spectra, unread)
         for store in self.stores:
             yield from self._of_store(store)
 
-    def _of_store(self, store: Any) -> Iterator[tuple[int, Batch]]:
-        """Rows in the order of their stars, so that a star is never in two batches."""
-        order = np.argsort(store.column("star_id"), kind="stable")
-        star = store.column("star_id")[order]
-        edges = np.flatnonzero(np.r_[True, star[1:] != star[:-1]])
-        starts = np.unique(edges[np.searchsorted(edges, np.arange(0, len(order), BATCH), "right") - 1])
-        for begin, end in zip(starts, [*starts[1:], len(order)], strict=True):
-            name = f"{store.path}:{begin}-{end}"
+    def _of_store(self, store: Store) -> Iterator[_Part]:
+        """Rows in the order of their stars, so that a star is never in two parts."""
+        star = store.column("star_id")
+        order = np.argsort(star, kind="stable")
+        begins = np.flatnonzero(np.r_[True, star[order][1:] != star[order][:-1]])
+        starts = begins[np.unique(begins // BATCH, return_index=True)[1]]
+        for first, last in pairwise([*starts, len(order)]):
+            name = f"{store.path.resolve()}:{first}-{last}"
             if name in self.done:
                 self.skipped += 1
                 continue
-            yield int(end - begin), ([name], [store[int(i)] for i in order[begin:end]], [])
+            yield _Part([name], int(last - first), [store[int(i)] for i in order[first:last]], [])
 
 
 def _groups(

@@ -114,7 +114,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CARD
     if not path.is_file():
         raise InputError(
-            folder, expected=f"a model folder with {CARD}", found="none",
+            folder,
+            expected=f"a model folder with {CARD}",
+            found="none",
             fix="Give a run of `spectrolabe train`, or a folder under weights/.",
         )
     try:
@@ -124,7 +126,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     found = (card.get("format"), card.get("format_version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise InputError(
-            path, expected=f"{FORMAT} version {FORMAT_VERSION}", found=f"{found[0]} version {found[1]}",
+            path,
+            expected=f"{FORMAT} version {FORMAT_VERSION}",
+            found=f"{found[0]} version {found[1]}",
             fix="Train it again with this version, or install the version that wrote it.",
         )
     return card
@@ -148,7 +152,9 @@ def load(folder: str | Path) -> Estimator:
         raise InputError(path, expected="the weights of the card", found=str(error)) from error
     if digest != card["weights_sha256"]:
         raise InputError(
-            path, expected=f"sha256 {card['weights_sha256'][:12]}", found=digest[:12],
+            path,
+            expected=f"sha256 {card['weights_sha256'][:12]}",
+            found=digest[:12],
             fix="The file is damaged or belongs to another card; copy the folder again.",
         )
     return _estimator(card, tensors, path)

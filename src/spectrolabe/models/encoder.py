@@ -51,7 +51,9 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Return the update to be added to x, shape (S, Q, D).
 
         Parameters
@@ -64,7 +66,11 @@ class Attention(nn.Module):
         """
         x = self.norm(x)
         source = x if tokens is None else tokens
-        q, k, v = self._split(self.query(x)), self._split(self.key(source)), self._split(self.value(source))
+        q, k, v = (
+            self._split(self.query(x)),
+            self._split(self.key(source)),
+            self._split(self.value(source)),
+        )
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
         )
@@ -137,7 +143,9 @@ class Encoder(nn.Module):
         """Embeddings of the tokens, (B, T, D)."""
         gain, offset = self._wavelength_table(tokens)
         parts = (
-            tokens.log_snr - 4.0, tokens.coverage.mean(dim=-1) - 1.0, tokens.level,
+            tokens.log_snr - 4.0,
+            tokens.coverage.mean(dim=-1) - 1.0,
+            tokens.level,
             tokens.log_resolution,
         )
         quality = torch.stack(parts, dim=-1)

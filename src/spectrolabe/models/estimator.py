@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spectrolabe.labels import LabelScale, Labels
+from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.pixels import PixelBatch, collate, row_of
 from spectrolabe.models.posterior import LabelPosterior
@@ -89,9 +89,7 @@ class Estimator:
         self.encoder.to(device)
         return self
 
-    def estimate(
-        self, stars: Sequence[Sequence[Spectrum]], *, batch_size: int = 32
-    ) -> Estimate:
+    def estimate(self, stars: Sequence[Sequence[Spectrum]], *, batch_size: int = 32) -> Estimate:
         """Return raw and calibrated posteriors and the coverage of each star.
 
         Parameters
@@ -117,9 +115,7 @@ class Estimator:
         physical = self.scale.unscale(mean)
 
         def posterior(scaled: NDArray) -> LabelPosterior:
-            return LabelPosterior(
-                self.names, physical, self.scale.unscale_covariance(scaled), ids
-            )
+            return LabelPosterior(self.names, physical, self.scale.unscale_covariance(scaled), ids)
 
         return Estimate(
             raw=posterior(covariance),

@@ -8,17 +8,45 @@ from astropy.table import Table
 
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.spectra import Spectrum
+from spectrolabe.surveys.apogee import Apogee
 from spectrolabe.surveys.base import LabelTable, Survey
-from spectrolabe.surveys.files import SurveyFile, opened, read_table
+from spectrolabe.surveys.desi import Desi
+from spectrolabe.surveys.eso import EsoSdp, FourMost
+from spectrolabe.surveys.files import SurveyFile, opened
+from spectrolabe.surveys.gaia_rvs import GaiaRVS
+from spectrolabe.surveys.galah import Galah
+from spectrolabe.surveys.generic import Generic
 from spectrolabe.surveys.lamost import LamostLRS, LamostMRS
+from spectrolabe.surveys.sdss_boss import SdssBoss
+from spectrolabe.surveys.sdss_v import SdssV
+from spectrolabe.surveys.weave import Weave
 
-__all__ = ["SURVEYS", "LabelTable", "Survey", "get", "read", "read_labels", "recognise"]
+__all__ = [
+    "SURVEYS",
+    "LabelTable",
+    "Survey",
+    "UnrecognisedError",
+    "get",
+    "read",
+    "read_labels",
+    "recognise",
+]
 
 SURVEYS: dict[str, Survey] = {
     survey.name: survey
     for survey in (
         LamostLRS(),
         LamostMRS(),
+        Apogee(),
+        SdssV(),
+        SdssBoss(),
+        Desi(),
+        Galah(),
+        GaiaRVS(),
+        Weave(),
+        FourMost(),
+        EsoSdp(),
+        Generic(),
     )
 }
 """Every survey by name, the most specific first: the generic table reader comes last."""
@@ -31,18 +59,26 @@ def get(name: str) -> Survey:
     return SURVEYS[name]
 
 
+class UnrecognisedError(InputError):
+    """A file that is of no known survey; ``is_table`` tells a table from a FITS file."""
+
+    is_table = False
+
+
 def recognise(file: SurveyFile) -> Survey:
     """Return the survey whose spectra an open file holds."""
     for survey in SURVEYS.values():
         if survey.recognises(file):
             return survey
     what = file.extensions or file.columns()
-    raise InputError(
+    error = UnrecognisedError(
         file.path,
         expected=f"spectra of {', '.join(s.title for s in SURVEYS.values())}",
         found=f"a file with {what[:12]}",
         fix="For a file of your own see the generic table layout in the documentation.",
     )
+    error.is_table = file.table is not None
+    raise error
 
 
 def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
@@ -84,9 +120,18 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
             ) from error
 
 
-def read_labels(path: str | Path, survey: str) -> LabelTable:
-    """Read a survey's label catalogue (FITS, VOTable, ECSV, CSV or Parquet)."""
+def read_labels(path: str | Path, survey: str, extension: int | str | None = None) -> LabelTable:
+    """Read a survey's label catalogue (FITS, VOTable, ECSV, CSV or Parquet).
+
+    Parameters
+    ----------
+    path : str or Path
+    survey : str
+        Name of the survey.
+    extension : int or str, optional
+        HDU of a FITS file, where a survey publishes more than one catalogue in it.
+    """
     chosen = get(survey)
-    table: Table = read_table(path, chosen.table_extension)
+    table: Table = chosen.table(path, extension)
     table.meta["file"] = str(path)
     return chosen.labels(table)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import csv
-import glob
-import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import StoreWriter
-from spectrolabe.surveys import get, read, read_labels
+from spectrolabe.surveys import get, read_labels
 from spectrolabe.surveys.join import LabelJoin, UnusableError
+from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
 
-__all__ = ["IngestReport", "expand", "ingest"]
+__all__ = ["BAD", "IngestReport", "ingest"]
 
 BAD = "bad.csv"
-SUFFIXES = (".fits", ".fit", ".fts", ".csv", ".ecsv", ".vot", ".xml", ".parquet")
-CHUNK = 8  # files that a worker process reads at a time
 
 
 @dataclass(frozen=True)
@@ -108,14 +101,15 @@ def ingest(
     get(survey)
     output = Path(output)
     join = LabelJoin(read_labels(labels, survey), labels) if labels is not None else None
-    files = expand(paths, leave=[output, *([Path(labels)] if labels is not None else [])])
+    sources = expand(paths, leave=[output, *([Path(labels)] if labels is not None else [])])
     names = join.names if join else ()
     with StoreWriter(output, names, shard_size=shard_size) as writer, _BadList(writer) as bad:
         before = writer.rows
-        todo = [file for file in files if file.as_posix() not in writer.done]
-        for file, found in _progress(_read_all(todo, survey, workers), len(todo)):
-            if isinstance(found, str):
-                bad.add(file, found)
+        todo = [source for source in sources if source.path.as_posix() not in writer.done]
+        for source, found in shown_progress(read_all(todo, survey, workers), len(todo), "ingest"):
+            file = source.path
+            if isinstance(found, Unread):
+                bad.add(file, found.reason)
                 continue
             for spectrum in found:
                 try:
@@ -128,59 +122,10 @@ def ingest(
         rows=writer.rows,
         added=writer.rows - before,
         files=len(todo),
-        skipped=len(files) - len(todo),
+        skipped=len(sources) - len(todo),
         bad=tuple(bad.rows),
         seconds=time.monotonic() - begin,
     )
-
-
-def expand(paths: str | Path | Iterable[str | Path], *, leave: Sequence[Path] = ()) -> list[Path]:
-    """Return the files that paths, folders and globs stand for, each once, in order of name.
-
-    Parameters
-    ----------
-    paths : path or iterable of paths
-        A folder stands for every file below it whose suffix may be that of a spectrum.
-    leave : sequence of Path, optional
-        Files and folders to leave out.
-
-    Raises
-    ------
-    InputError
-        If one of the paths stands for no file.
-    """
-    out = [path.resolve() for path in leave]
-    files: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        found = [file.resolve() for file in _matches(Path(path))]
-        found = [file for file in found if not any(file.is_relative_to(p) for p in out)]
-        if not found:
-            raise InputError(
-                path,
-                expected="a file, a folder with spectra, or a glob that matches some",
-                found="nothing" if not Path(path).is_dir() else f"no file of {' '.join(SUFFIXES)}",
-                fix="Check the path.",
-            )
-        files.update(dict.fromkeys(sorted(found)))
-    return list(files)
-
-
-def _matches(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    elif path.is_dir():
-        for folder, _, names in os.walk(path, followlinks=True):
-            yield from (Path(folder, name) for name in names if _plausible(name))
-    else:
-        for name in glob.glob(str(path), recursive=True):
-            if Path(name).is_dir():
-                yield from _matches(Path(name))
-            else:
-                yield Path(name)
-
-
-def _plausible(name: str) -> bool:
-    return not name.startswith(".") and name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
 def _store(
@@ -202,103 +147,6 @@ def _store(
     if spectrum.spectrum_id in writer.ids:
         raise UnusableError(f"{spectrum.spectrum_id}: this spectrum_id is in the store already")
     writer.append(spectrum, file=file.as_posix(), **more)
-
-
-Found = list[Spectrum] | str
-
-
-def _read_one(file: Path, survey: str) -> Found:
-    """Return the spectra of a file, or why it cannot be read."""
-    try:
-        return read(file, survey)
-    except InputError as error:
-        return str(error)
-    except Exception as error:  # one file must never stop the others
-        return f"unreadable ({type(error).__name__}: {error})"
-
-
-def _read_all(files: Sequence[Path], survey: str, workers: int) -> Iterator[tuple[Path, Found]]:
-    """Yield every file with what was found, in order whatever the number of workers."""
-    if workers <= 1 or len(files) <= CHUNK:
-        yield from ((file, _read_one(file, survey)) for file in files)
-        return
-    chunks = (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))
-    waiting: deque[tuple[Sequence[Path], Future[list[list[dict[str, Any]] | str]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(_read_chunk, chunk, survey)))
-                if len(waiting) > 2 * workers:
-                    yield from _unpacked(*waiting.popleft())
-            while waiting:
-                yield from _unpacked(*waiting.popleft())
-        except BrokenProcessPool as error:
-            raise InputError(
-                "workers",
-                expected="reading processes that live to the end",
-                found="one that was killed, often for want of memory",
-                fix="Run again with fewer to continue.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _read_chunk(files: Sequence[Path], survey: str) -> list[list[dict[str, Any]] | str]:
-    found = (_read_one(file, survey) for file in files)
-    return [one if isinstance(one, str) else [_fields(s) for s in one] for one in found]
-
-
-def _fields(spectrum: Spectrum) -> dict[str, Any]:
-    """The fields of a spectrum in a form that travels between processes."""
-    return {**vars(spectrum), "meta": dict(spectrum.meta)}
-
-
-def _unpacked(
-    files: Sequence[Path], future: Future[list[list[dict[str, Any]] | str]]
-) -> Iterator[tuple[Path, Found]]:
-    for file, found in zip(files, future.result(), strict=True):
-        yield file, found if isinstance(found, str) else [Spectrum(**one) for one in found]
-
-
-def _progress(items: Iterator[tuple[Path, Found]], total: int) -> Iterator[tuple[Path, Found]]:
-    """Pass the items on, under a bar with the rate once it takes more than two seconds."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.completed / max(time.monotonic() - begin, 1e-3):.0f} files/s")
-
-    begin, shown = time.monotonic(), False
-    bar = Progress(
-        TextColumn("ingest"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        transient=True,
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("ingest", total=total)
-    try:
-        for item in items:
-            if not shown and time.monotonic() - begin > 2.0:
-                bar.start()
-                shown = True
-            yield item
-            bar.advance(task)
-    finally:
-        if shown:
-            bar.stop()
 
 
 class _BadList:

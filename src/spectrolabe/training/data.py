@@ -70,7 +70,9 @@ def load_sample(store: Store, config: DataConfig) -> Sample:
             raise unknown_name(store.path, name, store.names, kind="label of this store")
     split = store.column("split")
     if config.split and config.split not in split:
-        raise unknown_name(store.path, config.split, set(split.tolist()), kind="split of this store")
+        raise unknown_name(
+            store.path, config.split, set(split.tolist()), kind="split of this store"
+        )
     labels = store.labels.select(config.labels)
     use = np.isfinite(labels.values).any(axis=1)
     use &= store.column("snr") >= config.min_snr
@@ -160,7 +162,9 @@ def _augmented(
     return augment(collate(stars), config, generator)
 
 
-def augment(pixels: PixelBatch, config: AugmentationConfig, generator: torch.Generator) -> PixelBatch:
+def augment(
+    pixels: PixelBatch, config: AugmentationConfig, generator: torch.Generator
+) -> PixelBatch:
     """Return the batch with velocity errors, noise, continuum distortions and lost pixels.
 
     Works on the device of the batch; the generator must be of that device.
@@ -175,7 +179,11 @@ def augment(pixels: PixelBatch, config: AugmentationConfig, generator: torch.Gen
     flux = pixels.flux + added * sigma * normal(*pixels.flux.shape)
     x = ((log_wavelength - TILT_CENTRE) / TILT_WIDTH).float()
     wave = torch.sin(3.0 * x + 2.0 * torch.pi * uniform(count, 1))
-    bend = normal(count, 1) * x + 0.5 * normal(count, 1) * (2 * x**2 - 1) + 0.3 * normal(count, 1) * wave
+    bend = (
+        normal(count, 1) * x
+        + 0.5 * normal(count, 1) * (2 * x**2 - 1)
+        + 0.3 * normal(count, 1) * wave
+    )
     shape = torch.exp(config.tilt * bend)
     lost = uniform(*flux.shape) < 2.0 * config.drop_pixels * uniform(count, 1)
     ivar = torch.where(lost, 0.0, pixels.ivar / ((1.0 + added**2) * shape**2))
@@ -196,7 +204,11 @@ def halved(row: PixelRow) -> PixelRow:
     if np.size(resolution) > 1:
         resolution = np.asarray(resolution)[:even].reshape(-1, 2).mean(axis=1)
     return PixelRow(
-        wavelength.mean(axis=1), mean.astype(np.float32), total.astype(np.float32), resolution, row.rv
+        wavelength.mean(axis=1),
+        mean.astype(np.float32),
+        total.astype(np.float32),
+        resolution,
+        row.rv,
     )
 
 
@@ -211,5 +223,7 @@ def _cut(row: PixelRow, rng: np.random.Generator) -> list[PixelRow]:
 
 
 def _part(row: PixelRow, part: slice) -> PixelRow:
-    resolution = row.resolution if np.size(row.resolution) == 1 else np.asarray(row.resolution)[part]
+    resolution = (
+        row.resolution if np.size(row.resolution) == 1 else np.asarray(row.resolution)[part]
+    )
     return PixelRow(row.wavelength[part], row.flux[part], row.ivar[part], resolution, row.rv)

@@ -389,5 +389,3 @@ class _bar:  # noqa: N801 - reads as a function at its one call
 
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
-
-
