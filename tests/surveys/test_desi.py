@@ -44,10 +44,10 @@ def test_a_gaussian_band_has_its_own_fwhm(sigma):
 
 
 def test_the_band_is_read_by_rows_as_the_matrix_applies_it():
-    # a kernel that widens along the spectrum, and lies off centre by a third of a pixel
+    # a kernel whose width changes within its own reach, off centre by a third of a pixel
     size, half = 400, 5
     wavelength = 6000 + 0.8 * np.arange(size)
-    sigma = np.linspace(0.7, 1.4, size)
+    sigma = 0.9 + 0.2 * np.sin(2 * np.pi * np.arange(size) / 12)
     offsets = half - np.arange(2 * half + 1)
     i, j = np.arange(size)[:, None], np.arange(size)[None, :]
     matrix = np.exp(-0.5 * ((j - i - 0.3) / sigma[:, None]) ** 2)
@@ -61,8 +61,7 @@ def test_the_band_is_read_by_rows_as_the_matrix_applies_it():
     np.testing.assert_allclose(dia[20:-20], np.where(abs(i - j) <= half, matrix, 0)[20:-20])
     fwhm = wavelength / resolution_of_band(band, wavelength)
     inside = slice(20, -20)
-    # of the widest kernel five pixels hold all but 0.04 per cent
-    np.testing.assert_allclose(fwhm[inside], FWHM * sigma[inside] * 0.8, rtol=1e-2)
+    np.testing.assert_allclose(fwhm[inside], FWHM * sigma[inside] * 0.8, rtol=2e-3)
 
 
 def test_what_the_matrix_does_to_a_line_is_what_the_resolution_says():

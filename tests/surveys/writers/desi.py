@@ -52,7 +52,9 @@ def _camera(rng: np.random.Generator, name: str) -> tuple[dict[str, NDArray], ND
     ivar[:, 60] = np.nan
     flux[:, 61] = np.nan
     usable = np.where((mask > 0) | ~(ivar > 0) | np.isnan(flux), 0.0, ivar)
-    ivar[[i for i, (*_, read) in enumerate(TARGETS) if name not in read]] = 0.0
+    # the pixels of sky and of bad fibres look as good as any
+    dead = [kind == "TGT" and status == 0 and name not in read for _, kind, status, read in TARGETS]
+    ivar[np.array(dead)] = 0.0
     return {"flux": flux, "ivar": ivar, "mask": mask}, usable
 
 
