@@ -107,3 +107,31 @@ def test_faint_flux_in_cgs_keeps_its_ivar(fourmost):
     (spectrum,) = surveys.read(fourmost)
     assert spectrum.good.mean() > 0.9
     assert 1e4 < np.median(spectrum.ivar[spectrum.good]) < 1e7
+
+
+@pytest.mark.parametrize("telling", ["main", "uncalibrated"])
+def test_the_calibrated_flux_and_its_own_error_whatever_they_are_called(tmp_path, telling):
+    """The raw columns have the names that one would expect; utype and UCD tell better."""
+    raw, main = ("stat.uncalib", "src.net") if telling == "uncalibrated" else ("", "meta.main")
+    flux, accuracy = "phot.flux.density;em.wl;", "FluxAxis.Accuracy.StatError"
+    rows = [
+        ("WAVE", 5000 + np.arange(20.0), "spec:Data.SpectralAxis.Value", "em.wl"),
+        ("FLUX", np.full(20, 900.0), "eso:Data.FluxAxis.Value", flux + raw),
+        ("ERR", np.full(20, 90.0), f"eso:Data.{accuracy}", "stat.error"),
+        ("FLUX_CAL", np.full(20, 8.0), "spec:Data.FluxAxis.Value", flux + main),
+        ("ERR_CAL", np.full(20, 2.0), f"spec:Data.{accuracy}", "stat.error"),
+    ]
+    path = tmp_path / "two.fits"
+    cards = {"SPECSYS": "BARYCENT", "SPEC_RES": 9000.0}
+    eso.write_product(
+        path,
+        cards,
+        [
+            {"name": name, "kind": "D", "data": data, "TUTYP": utype, "TUCD": ucd}
+            | ({"TUNIT": "Angstrom"} if name == "WAVE" else {"TUNIT": "adu"})
+            for name, data, utype, ucd in rows
+        ],
+    )
+    (spectrum,) = surveys.read(path)
+    assert set(spectrum.flux) == {8.0}
+    assert set(spectrum.ivar) == {0.25}

@@ -1,7 +1,20 @@
 """Spectra of anyone: tables, 1-D images, and whatever specutils can load.
 
-What survey readers know of their instrument has to come with the file here: the keywords MEDIUM,
-FRAME, RV and R (or FWHM), see `spectrolabe.surveys.keywords`. None has a default.
+What survey readers know of their instrument has to come with the file here, and nothing has a
+default: MEDIUM (air or vacuum), FRAME (rest, barycentric or observed), RV in km/s (a number or
+unknown) and R (or FWHM in Å); STAR_ID is optional. Keywords are cards of a FITS header, entries of
+the metadata of ECSV or Parquet, or first lines of CSV::
+
+    # MEDIUM = air
+    # FRAME = barycentric
+    # RV = -12.5
+    # R = 5000
+    # WAVEUNIT = Angstrom
+    wavelength,flux,error
+    4000.0,1.02,0.01
+
+or they are in ``spectra.toml`` beside the file, see `spectrolabe.surveys.keywords`. WAVEUNIT is for
+wavelengths whose column or axis has no unit; SNR for files without errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,21 @@
-"""What a file says of its spectra in keywords, and what ``spectra.toml`` beside it adds."""
+"""What a file says of its spectra in keywords, and what ``spectra.toml`` beside it adds.
+
+Files that cannot be changed, such as those of a stellar library, get what they lack from a file
+``spectra.toml`` in their folder. It counts for every file there; a table with the name of a file
+adds to it for that file alone::
+
+    MEDIUM = "air"
+    FRAME = "rest"
+    RV = "unknown"
+    WAVEUNIT = "Angstrom"
+    FWHM = 2.5
+    SNR = 100
+
+    ["MILES_res2.50_star_m0004V.fits.gz"]
+    STAR_ID = "HD 4"
+
+A link to a file is enough: the ``spectra.toml`` beside the link is the one that counts.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _flux(rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     return rng.uniform(50, 150, N), rng.uniform(1, 3, N)
 
 
-def _write(
+def write_product(
     path: Path, cards: dict, columns: list[dict], extension: str = "SPECTRUM"
 ) -> fits.Header:
     """One row of vectors; each column is name, data, format and the cards T* of its own."""
@@ -46,7 +46,7 @@ def harps(folder: Path, rng: np.random.Generator) -> Case:
     error[5] = np.nan
     error[6] = 0.0
     path = folder / "ADP.2014-09-16T11_04_45.123.fits"
-    _write(
+    write_product(
         path,
         {
             "ORIGIN": "ESO-PARANAL",
@@ -97,7 +97,7 @@ def xshooter(folder: Path, rng: np.random.Generator) -> Case:
     quality[[3, 100]] = (1, 64)
     column = {"kind": "E", "TUNIT": "adu"}
     path = folder / "ADP.2021-02-03T04_05_06.789.fits"
-    _write(
+    write_product(
         path,
         {
             "ORIGIN": "ESO",
@@ -192,7 +192,7 @@ def _fourmost(
         "SPEC_RES": 6500.0,
     }
     path = folder / name
-    _write(path, cards, columns, "PHASE3SPECTRUM")
+    write_product(path, cards, columns, "PHASE3SPECTRUM")
     usable = (quality == 0) & np.isfinite(flux)
     return path, flux, np.where(usable, error**-2.0, 0)
 
