@@ -147,7 +147,7 @@ def _single(path: Path, rng: np.random.Generator, *, rows: int) -> Case:
 
 def apstar_one_visit(folder: Path, rng: np.random.Generator) -> Case:
     """A single visit is the co-add: arrays of one dimension."""
-    return _single(folder / f"apStar-r6-{STAR}.fits", rng, rows=1)
+    return _single(folder / f"apStar-r5-{STAR}.fits", rng, rows=1)
 
 
 def apstar_one_visit_dr17(folder: Path, rng: np.random.Generator) -> Case:
@@ -199,7 +199,7 @@ def _visit(folder: Path, rng: np.random.Generator, *, pixels: int, scatter: floa
         image.header["CTYPE1"], image.header["BUNIT"] = "Pixel", f"{unit} (...)"
         hdus.append(image)
     hdus.append(fits.ImageHDU(np.zeros((3, pixels), "f4")))
-    path = folder / "apVisit-r6-6561-56587-131.fits"
+    path = folder / f"apVisit-r6-6561-56587-{pixels}.fits"
     fits.HDUList(hdus).writeto(path)
     ivar = np.where(lost, 0, 1 / error.astype(float) ** 2)
     blue_first = [np.concatenate([row[::-1] for row in x[::-1]]) for x in (wavelength, flux, ivar)]
