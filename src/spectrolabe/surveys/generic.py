@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from astropy import units
@@ -52,8 +52,14 @@ class RegistryLabels(Survey):
     if wanted ``rv`` in km/s, ``snr`` and ``split``.
     """
 
-    label_columns = {name: (name, f"e_{name}") for name in LABELS if name != "rv"}
-    key_columns = {"star_id": "star_id", "file": "file", "spectrum_id": "spectrum_id"}
+    label_columns: ClassVar[Mapping[str, tuple[str, str]]] = {
+        name: (name, f"e_{name}") for name in LABELS if name != "rv"
+    }
+    key_columns: ClassVar[Mapping[str, str]] = {
+        "star_id": "star_id",
+        "file": "file",
+        "spectrum_id": "spectrum_id",
+    }
     rv_column = ("rv",)
     snr_column = ("snr",)
 

@@ -5,7 +5,9 @@ Sources: LAMOST data releases (Luo et al. 2015, RAA 15, 1095; Liu et al. 2020, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntFlag
+from typing import ClassVar
 
 import numpy as np
 from astropy.io import fits
@@ -68,13 +70,13 @@ class LamostLRS(Survey):
     name = "lamost_lrs"
     title = "LAMOST LRS"
     pixel_bits = LamostPixel
-    label_columns = {
+    label_columns: ClassVar[Mapping[str, tuple[str, str]]] = {
         "teff": ("teff", "teff_err"),
         "logg": ("logg", "logg_err"),
         "fe_h": ("feh", "feh_err"),
         "alpha_m": ("alpha_m", "alpha_m_err"),
     }
-    key_columns = {"file": "file", "obsid": "obsid"}
+    key_columns: ClassVar[Mapping[str, str]] = {"file": "file", "obsid": "obsid"}
     required_columns = ("teff", "logg", "feh")
     rv_column = ("rv",)
     snr_column = ("snrg",)
@@ -145,7 +147,7 @@ class LamostMRS(Survey):
     name = "lamost_mrs"
     title = "LAMOST MRS"
     pixel_bits = LamostPixel
-    label_columns = {
+    label_columns: ClassVar[Mapping[str, tuple[str, str]]] = {
         "teff": ("teff_lasp", "teff_lasp_err"),
         "logg": ("logg_lasp", "logg_lasp_err"),
         "fe_h": ("feh_lasp", "feh_lasp_err"),
@@ -156,7 +158,11 @@ class LamostMRS(Survey):
             for x in ("c", "n", "o", "mg", "al", "si", "s", "ca", "ti", "cr", "ni", "cu")
         },
     }
-    key_columns = {"file": "file", "obsid": "obsid", "mobsid": "mobsid"}
+    key_columns: ClassVar[Mapping[str, str]] = {
+        "file": "file",
+        "obsid": "obsid",
+        "mobsid": "mobsid",
+    }
     required_columns = ("teff_lasp", "logg_lasp", "feh_lasp")
     rv_column = ("rv_lasp0", "rv_br0")
     snr_column = ("snr",)

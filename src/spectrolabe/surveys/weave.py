@@ -6,7 +6,8 @@ Jin et al. 2024, MNRAS 530, 2688. Provisional: no public file existed when this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 from astropy import units
@@ -36,13 +37,13 @@ class Weave(Survey):
 
     name = "weave"
     title = "WEAVE"
-    label_columns = {
+    label_columns: ClassVar[Mapping[str, tuple[str, str]]] = {
         "teff": ("teff", "teff_err"),
         "logg": ("logg", "logg_err"),
         "fe_h": ("feh", "feh_err"),
         "alpha_fe": ("alpha", "alpha_err"),
     }
-    key_columns = {"star_id": "cname", "targid": "targid"}
+    key_columns: ClassVar[Mapping[str, str]] = {"star_id": "cname", "targid": "targid"}
     required_columns = ("teff", "logg", "feh")
     rv_column = ("vrad",)
     snr_column = ("snr_fr", "snr_rvs")
