@@ -97,6 +97,14 @@ def test_wide_gaps_are_bridged_and_an_empty_spectrum_is_nan():
     assert np.isnan(got[2]).all()
 
 
+@pytest.mark.parametrize("only", [0, 1000, -1])
+def test_one_usable_pixel_is_its_own_continuum(only):
+    ivar = np.zeros(APOGEE.size)
+    ivar[only] = 2
+    flux = np.where(ivar > 0, 5.0, np.nan)
+    assert running_continuum(APOGEE, flux, ivar)[only] == pytest.approx(5, rel=1e-9)
+
+
 def test_many_spectra_at_once_and_the_scale_of_ivar():
     rng = np.random.default_rng(1)
     flux, ivar = rng.normal(1, 0.1, (2, 3, 2401)), rng.uniform(0, 2, (2, 3, 2401))
@@ -123,6 +131,18 @@ def test_the_polynomial_follows_the_envelope_and_not_the_lines():
     np.testing.assert_allclose(got, truth, rtol=0.01)
     plain = np.polynomial.Chebyshev.fit(x, flux, 3)(x)
     assert np.abs(plain / truth - 1).max() > 0.05
+
+
+def test_the_polynomial_is_clipped_from_below():
+    rng = np.random.default_rng(4)
+    flux = 1 + 0.01 * rng.normal(size=LAMOST.size) - 0.03 * (rng.random(LAMOST.size) < 0.3)
+    ivar = np.full(LAMOST.size, 1e4)
+    above, even = (
+        np.median(polynomial_continuum(LAMOST, flux, ivar, 2, clip_below=clip) - 1)
+        for clip in (1.5, 4.0)
+    )
+    assert even < -0.004
+    assert abs(above) < 0.002
 
 
 def test_the_polynomial_is_exact_without_noise():

@@ -133,6 +133,16 @@ def test_a_gap_between_two_pieces_stays_a_gap():
     assert not ((covered > 4904) & (covered < 5647)).any()
 
 
+def test_edges_are_midpoints_except_beside_a_gap():
+    low, high = pixel_edges(np.array([1.0, 2, 4, 5, 50, 51, 52]))
+    np.testing.assert_allclose(low, [0.5, 1.5, 3, 4.5, 49.5, 50.5, 51.5])
+    np.testing.assert_allclose(high, [1.5, 3, 4.5, 5.5, 50.5, 51.5, 52.5])
+    # a lone pixel at an end takes the width of its neighbour
+    low, high = pixel_edges(np.array([1.0, 40, 42, 44, 90]))
+    np.testing.assert_allclose(low, [0, 39, 41, 43, 89])
+    np.testing.assert_allclose(high, [2, 41, 43, 45, 91])
+
+
 def test_finer_pixels_repeat_the_old_ones():
     flux, ivar = np.array([1.0, 5.0, 2.0]), np.array([1.0, 2.0, 3.0])
     fine = np.arange(4999.55, 5002.5, 0.1)

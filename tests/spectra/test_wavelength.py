@@ -32,13 +32,13 @@ def test_published_wavelengths(air, vacuum, tolerance):
     assert vacuum_to_air(vacuum) == pytest.approx(air, abs=tolerance)
 
 
-@pytest.mark.parametrize("method", ["Morton2000", "Ciddor1996"])
-def test_air_to_vacuum_agrees_with_specutils(method):
+@pytest.mark.parametrize(("method", "difference"), [("Morton2000", 1e-6), ("Ciddor1996", 1e-3)])
+def test_air_to_vacuum_agrees_with_specutils(method, difference):
     units = pytest.importorskip("astropy.units")
     wcs_utils = pytest.importorskip("specutils.utils.wcs_utils")
     air = np.geomspace(2010.0, 25000.0, 3001)
     want = wcs_utils.air_to_vac(air * units.AA, scheme="iteration", method=method)
-    np.testing.assert_allclose(air_to_vacuum(air), want.to_value(units.AA), rtol=0, atol=2e-3)
+    np.testing.assert_allclose(air_to_vacuum(air), want.to_value(units.AA), rtol=0, atol=difference)
 
 
 def test_air_and_vacuum_are_inverse():

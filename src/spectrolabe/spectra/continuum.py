@@ -72,7 +72,6 @@ def running_continuum(
         raise InputError("width", expected="a positive width in ln(wavelength)", found=f"{width}")
     x = np.log(grid / grid[0]) / width
     nodes, sums = _bins(x)
-    weight = _scaled(weight)
     moments = [apply(sums, m) for m in (weight, weight * x, weight * x**2)]
     moments += [apply(sums, weight * values), apply(sums, weight * values * x)]
     at_nodes = _local_line(nodes, moments)
@@ -103,12 +102,6 @@ def _kernel(end: float) -> sp.csr_array:
     pointer, row, column = bands(first, last)
     weight = np.exp(-0.5 * (centre[column] - nodes[row]) ** 2)
     return sp.csr_array((weight, column, pointer), shape=(len(nodes), len(centre)))
-
-
-def _scaled(weight: NDArray) -> NDArray:
-    """Weights of maximum 1 in each spectrum: only their ratios matter."""
-    largest = weight.max(axis=-1, keepdims=True)
-    return weight / np.where(largest > 0, largest, 1.0)
 
 
 def _local_line(nodes: NDArray, moments: list[NDArray]) -> NDArray:
@@ -170,7 +163,7 @@ def polynomial_continuum(
     """
     grid = checked_grid("wavelength", wavelength)
     values = checked_flux(grid, flux, ivar)
-    weight = np.sqrt(_scaled(np.asarray(ivar, dtype=np.float64)))
+    weight = np.sqrt(np.asarray(ivar, dtype=np.float64))
     good = weight > 0
     if values.ndim != 1:
         raise InputError("flux", expected="one spectrum", found=f"shape {values.shape}")
