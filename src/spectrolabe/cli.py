@@ -220,3 +220,95 @@ def ingest(
             _complain(reason if file in reason else f"{file}: {reason}")
         _complain(f"{len(report.bad)} left out, listed in {report.store / BAD}")
         raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, see configs/.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="For example training.epochs=50."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")
+    ] = Path("runs/model"),
+    only: Annotated[
+        int | None,
+        typer.Option(metavar="FOLD", help="Fit this fold alone; see data.folds."),
+    ] = None,
+) -> None:
+    """Train a model on a store; run again to continue where it stopped.
+
+    The run holds the weights, a card that says what they are, and the metrics of every epoch.
+
+    Example: [bold]spectrolabe train configs/lamost-dr10.toml data.store=dr10 -o runs/dr10[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.config import load_config
+    from spectrolabe.models.checkpoint import read_card
+    from spectrolabe.training.trainer import train as run
+
+    folder = run(load_config(config, overrides or ()), output, only=only)
+    if only is not None:
+        return
+    card = read_card(folder)
+    errors = ", ".join(f"{name} {value:.3g}" for name, value in card["unseen_mad"].items())
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{folder}: trained on {card['training_data']['spectra']} spectra")
+    console.print(f"1.4826 MAD on stars not trained on: {errors}")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run, a folder under weights/, or 'default'.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Files, folders, globs or stores.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CATALOGUE", help=".parquet or .fits")
+    ],
+    survey: Annotated[
+        str | None, typer.Option(help="Read files as this survey instead of recognising them.")
+    ] = None,
+    together: Annotated[
+        str, typer.Option(help="One row per star of each 'file', or per 'star' of all inputs.")
+    ] = "file",
+    visits: Annotated[
+        bool, typer.Option("--visits", help="One row per visit instead of combined spectra.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")] = "cpu",
+) -> None:
+    """Predict labels with calibrated uncertainties and flags; run again to continue.
+
+    What gives no result is listed with its reason beside the catalogue; the exit code is then 1.
+
+    Example: [bold]spectrolabe predict default spectra/ --output catalogue.parquet[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.inference.predict import predict as run
+
+    report = run(
+        model,
+        inputs,
+        output,
+        survey=survey,
+        together=together,
+        visits=visits,
+        workers=workers,
+        device=device,
+        command=" ".join(["spectrolabe", *sys.argv[1:]]),
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    rate = report.stars / max(report.seconds, 1e-3)
+    console.print(
+        f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.0f} stars/s)"
+        + (f"; {report.skipped} inputs were done before" if report.skipped else "")
+    )
+    if report.bad:
+        for name, reason in report.bad[:MOST_REASONS]:
+            _complain(reason if name in reason else f"{name}: {reason}")
+        _complain(f"{len(report.bad)} without a result, listed in {report.catalogue}.bad.csv")
+        raise typer.Exit(1)

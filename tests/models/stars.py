@@ -7,7 +7,7 @@ import numpy as np
 from spectrolabe.labels import Labels
 from spectrolabe.spectra import Frame, Spectrum
 
-LINES = {"teff": 6564.6, "logg": 5185.0, "fe_h": 5270.0}  # Å; each line's depth is one label
+LINES = {"teff": 6564.6, "logg": 5185.0, "fe_h": 5895.0}  # Å; each line's depth is one label
 CENTRE = {"teff": 5800.0, "logg": 4.0, "fe_h": -0.3}
 WIDTH = {"teff": 500.0, "logg": 0.4, "fe_h": 0.4}
 

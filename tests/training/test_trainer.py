@@ -30,7 +30,7 @@ def run(store, tmp_path_factory):
         {
             "name": "small",
             "data": {"store": str(store), "split": "train", "selection": 0.0, "calibration": 0.25},
-            "encoder": {"width": 32, "latents": 4, "blocks": 1, "heads": 2, "dropout": 0.0},
+            "encoder": {"width": 32, "latents": 8, "blocks": 2, "heads": 4, "dropout": 0.0},
             "augmentation": {"drop_tokens": 0.0, "noise": 0.2, "tilt": 0.05},
             "training": {"epochs": 40, "batch_size": 8, "learning_rate": 2e-3, "ema": 0.98},
         }

@@ -9,27 +9,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import NDArray
 
 import spectrolabe
-from spectrolabe.catalogue import CatalogueWriter, LabelFlag, ResultFlag, build_catalogue
+from spectrolabe.catalogue import CatalogueWriter
 from spectrolabe.errors import InputError
+from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.estimator import Estimate, Estimator
-from spectrolabe.models.posterior import LabelPosterior
-from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import Store, is_store, open_store
 from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
 
-__all__ = ["PredictReport", "catalogue_of", "find_model", "predict"]
+__all__ = ["PredictReport", "find_model", "predict"]
 
 BATCH = 128  # files or spectra between two parts of the catalogue
-FEWEST_PIXELS = 100
-PRIOR_FRACTION = 0.9  # of the spread of the training labels: a wider posterior says nothing new
 DEFAULT_MODEL = "lamost-dr10"
 
 
@@ -243,81 +239,3 @@ def _best(group: list[Spectrum]) -> list[Spectrum]:
     """The combined spectra where there are any: a visit is part of its combination."""
     combined = [s for s in group if s.meta.get("coadd", True) and not s.meta.get("alternative")]
     return combined or group
-
-
-def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> Table:
-    """Return the catalogue rows of N stars: labels, uncertainties, flags, identity.
-
-    Parameters
-    ----------
-    estimator : Estimator
-    stars : sequence of sequence of Spectrum
-        Outer: stars; inner: the spectra of each, with at least one usable pixel.
-    """
-    estimate = estimator.estimate(stars)
-    no_information = _no_information(estimator, estimate)
-    return build_catalogue(
-        raw=_without(estimate.raw, no_information),
-        calibrated=_without(estimate.calibrated, no_information),
-        identity=_identity(stars),
-        result_flags=_result_flags(estimator, estimate, stars),
-        label_flags=_label_flags(estimator, estimate),
-    )
-
-
-def _no_information(estimator: Estimator, estimate: Estimate) -> NDArray:
-    spread = estimator.card["training_data"]["label_spread"]
-    prior = np.array([spread[name] for name in estimator.names])
-    return estimate.calibrated.sigma > PRIOR_FRACTION * prior
-
-
-def _without(posterior: LabelPosterior, unknown: NDArray) -> LabelPosterior:
-    covariance = posterior.covariance.copy()
-    covariance[unknown[:, :, None] | unknown[:, None, :]] = np.nan
-    mean = np.where(unknown, np.nan, posterior.mean)
-    return LabelPosterior(posterior.names, mean, covariance, posterior.star_id)
-
-
-def _identity(stars: Sequence[Sequence[Spectrum]]) -> dict[str, Any]:
-    def joined(values: Iterable[str]) -> str:
-        return ";".join(dict.fromkeys(values))
-
-    def number(star: Sequence[Spectrum], key: str) -> float:
-        return float(next((s.meta[key] for s in star if s.meta.get(key) is not None), np.nan))
-
-    return {
-        "spectrum_id": [joined(s.spectrum_id for s in star) for star in stars],
-        "survey": [joined(s.survey for s in star) for star in stars],
-        "file": [joined(s.where for s in star) for star in stars],
-        "ra": [number(star, "ra") for star in stars],
-        "dec": [number(star, "dec") for star in stars],
-        "n_spectra": [len(star) for star in stars],
-        "snr": [float(np.sqrt(sum(s.snr**2 for s in star))) for star in stars],
-        "rv": [float(star[0].rv) for star in stars],
-    }
-
-
-def _result_flags(
-    estimator: Estimator, estimate: Estimate, stars: Sequence[Sequence[Spectrum]]
-) -> NDArray:
-    trained = estimator.card["training_data"]
-    flags = np.zeros(len(stars), dtype=np.int64)
-    flags[estimate.distance > 1.0] |= ResultFlag.OUT_OF_COVERAGE
-    for i, star in enumerate(stars):
-        if any(s.frame is not Frame.REST and not np.isfinite(s.rv) for s in star):
-            flags[i] |= ResultFlag.NO_VELOCITY
-        if max(s.snr for s in star) < trained["snr_range"][0]:
-            flags[i] |= ResultFlag.LOW_SNR
-        if sum(int(s.good.sum()) for s in star) < FEWEST_PIXELS:
-            flags[i] |= ResultFlag.FEW_PIXELS
-        if not {s.survey for s in star} <= set(trained["surveys"]):
-            flags[i] |= ResultFlag.UNKNOWN_SURVEY
-    return flags
-
-
-def _label_flags(estimator: Estimator, estimate: Estimate) -> NDArray:
-    ranges = estimator.card["training_data"]["label_range"]
-    low, high = np.transpose([ranges[name] for name in estimator.names])
-    mean = estimate.calibrated.mean
-    below = np.where(mean < low, LabelFlag.BELOW_TRAINING, 0)
-    return below | np.where(mean > high, LabelFlag.ABOVE_TRAINING, 0)

@@ -91,6 +91,8 @@ class Encoder(nn.Module):
         Number of labels L.
     """
 
+    frequency: Tensor
+
     def __init__(self, config: EncoderConfig, labels: int) -> None:
         super().__init__()
         width = config.width

@@ -40,6 +40,9 @@ class CorrelatedHead(nn.Module):
     definite with a unit diagonal whatever the network says.
     """
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, width: int, hidden: int, labels: int, dropout: float) -> None:
         super().__init__()
         self.labels = labels

@@ -17,10 +17,13 @@ from spectrolabe.models.pixels import PixelBatch
 
 __all__ = ["NODES", "Tokens", "ladder_level", "token_width", "tokenise"]
 
-NODES = 32  # kernels per token
+NODES = (
+    64  # kernels per token: 29 resolution elements, chosen by measurement (docs/results/lamost.md)
+)
 NODE_STEP = 0.45  # distance of kernels in units of the resolution element (FWHM)
 CONTINUUM_WIDTH = 0.012  # Gaussian sigma of the local continuum in ln(wavelength): 60 Å at 5000 Å
 COVERAGE_FLOOR = 0.02  # a kernel with less coverage than this tends to 0 instead of to noise
+RIDGE = 1e-3  # of the local fit: a lone token has no slope
 LADDER = 2.0  # levels per factor of two in resolution
 SOFT_IVAR = 0.1  # a pixel of a tenth of the typical ivar has half its weight
 
@@ -154,26 +157,34 @@ def _spacing(local: Tensor) -> Tensor:
 
 
 def _local_continuum(mean: Tensor, coverage: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Gaussian-weighted local linear fit of the flux over the tokens: value and slope, (B, T)."""
-    weight = coverage.sum(dim=2)
-    value = (mean * coverage).sum(dim=2)
-    place = torch.arange(weight.shape[1], device=weight.device, dtype=weight.dtype)
-    sigma = (CONTINUUM_WIDTH / width).to(weight.dtype)
-    distance = place[None, :] - place[:, None]  # (T, T), same for all
-    levels, which = torch.unique(sigma, return_inverse=True)
-    continuum, slope = torch.empty_like(weight), torch.empty_like(weight)
-    for i, s in enumerate(levels):
+    """Gaussian-weighted local linear fit of the flux around each token: value and slope, (B, T).
+
+    Tokens enter with the moments of their covered kernels, so that one that is only partly covered
+    (at the end of an arm, say) pulls from where its pixels are.
+    """
+    count, nodes = coverage.shape[1:]
+    offset = (torch.arange(nodes, device=mean.device) + 0.5) / nodes - 0.5
+    powers = torch.stack([offset**0, offset, offset**2], dim=1)  # (NODES, 3)
+    w0, w1, w2 = (coverage @ powers).unbind(dim=2)
+    v0, v1 = ((mean * coverage) @ powers[:, :2]).unbind(dim=2)
+    place = torch.arange(count, device=mean.device, dtype=mean.dtype)
+    distance = place[:, None] - place[None, :]  # (from, to)
+    continuum, slope = torch.empty_like(w0), torch.empty_like(w0)
+    sigmas, which = torch.unique((CONTINUUM_WIDTH / width).to(mean.dtype), return_inverse=True)
+    for i, sigma in enumerate(sigmas):
         rows = which == i
-        kernel = torch.exp(-0.5 * (distance / s) ** 2)
-        k1, k2 = kernel * distance, kernel * distance**2
-        w, v = weight[rows], value[rows]
-        s0, s1, s2 = w @ kernel.T, w @ k1.T, w @ k2.T
-        t0, t1 = v @ kernel.T, v @ k1.T
-        s2 = s2 + 1e-3 * s0 * s**2
-        det = (s0 * s2 - s1**2).clamp(min=1e-12)
-        continuum[rows] = (t0 * s2 - t1 * s1) / det
-        slope[rows] = (t1 * s0 - t0 * s1) / det
-    mean_level = (value.sum(1) / weight.sum(1).clamp(min=1e-6)).abs()[:, None]
+        k0 = torch.exp(-0.5 * (distance / sigma) ** 2)
+        k1, k2 = k0 * distance, k0 * distance**2
+        s0 = w0[rows] @ k0
+        s1 = w0[rows] @ k1 + w1[rows] @ k0
+        s2 = w0[rows] @ k2 + 2.0 * w1[rows] @ k1 + w2[rows] @ k0
+        t0 = v0[rows] @ k0
+        t1 = v0[rows] @ k1 + v1[rows] @ k0
+        s2 = s2 + RIDGE * s0 * sigma**2
+        determinant = (s0 * s2 - s1**2).clamp(min=1e-12)
+        continuum[rows] = (t0 * s2 - t1 * s1) / determinant
+        slope[rows] = (t1 * s0 - t0 * s1) / determinant
+    mean_level = (v0.sum(1) / w0.sum(1).clamp(min=1e-6)).abs()[:, None]
     floor = 1e-3 * mean_level + 1e-30
     flat = continuum < floor
     return torch.where(flat, floor.expand_as(continuum), continuum), torch.where(flat, 0.0, slope)

@@ -255,6 +255,7 @@ class Apogee(Survey):
             rv=_velocity(file.header, f"VHELIO{number}", f"VHBARY{number}"),
             row=row,
             coadd=coadd,
+            alternative=row == "combined_global",
             **visit,
         )
 

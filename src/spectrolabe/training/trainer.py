@@ -37,9 +37,16 @@ WARM_UP = 200  # steps
 LAST_RATE = 0.02  # of the learning rate, at the end of the cosine
 REFERENCES = 5000  # training stars kept for the coverage
 BETAS = (0.9, 0.98)
+LEAST_GAIN = 1e-3  # of the error on the selection stars, to count as better
 
 
-def train(config: TrainConfig, output: str | Path, *, progress: bool = True) -> Path:
+def train(
+    config: TrainConfig,
+    output: str | Path,
+    *,
+    only: int | None = None,
+    progress: bool = True,
+) -> Path:
     """Train, recalibrate and write a model; an interrupted call continues where it was.
 
     Parameters
@@ -47,6 +54,9 @@ def train(config: TrainConfig, output: str | Path, *, progress: bool = True) -> 
     config : TrainConfig
     output : str or Path
         The run: ``model.safetensors`` and ``card.json`` at the end, ``metrics.jsonl`` all along.
+    only : int, optional
+        Fit this fold alone, ``config.data.folds`` standing for the fit to all stars, so that
+        several processes or machines share the work; a last call without it finishes the run.
     progress : bool
         Show a progress bar.
 
@@ -66,22 +76,29 @@ def train(config: TrainConfig, output: str | Path, *, progress: bool = True) -> 
     _same_configuration(output, config)
     sample = load_sample(open_store(config.data.store), config.data)
     scale = LabelScale.fit(sample.labels)
-    seed = config.training.seed
+    folds = config.data.folds
     unseen = []
-    for fold in range(config.data.folds):
-        splits = split_stars(sample, config.data, seed, fold)
-        encoder = fit(config, splits, scale, output / f"fold-{fold}", progress=progress)
-        unseen.append(_encoded(encoder, splits.train, splits.calibration, scale))
-    if config.data.folds:
-        none = sample.take(np.zeros(len(sample), dtype=bool))
-        splits = Splits(sample, none, none)
-    else:
-        splits = split_stars(sample, config.data, seed)
-    encoder = fit(config, splits, scale, output / "all", progress=progress)
-    if not unseen:
-        unseen = [_encoded(encoder, splits.train, splits.calibration, scale)]
+    for part in range(folds + 1) if only is None else [only]:
+        splits = _splits(sample, config, part)
+        name = f"fold-{part}" if part < folds else "all"
+        encoder = fit(config, splits, scale, output / name, progress=progress)
+        if only is None and len(splits.calibration):
+            unseen.append(_encoded(encoder, splits.train, splits.calibration, scale))
+    if only is not None:
+        return output
     estimator = _finish(config, encoder, scale, splits.train, unseen)
     return save_estimator(estimator, output)
+
+
+def _splits(sample: Sample, config: TrainConfig, part: int) -> Splits:
+    """The stars of one fold, or, for the fit after the last fold of a cross-fit, all of them."""
+    folds = config.data.folds
+    if folds and part == folds:
+        none = sample.take(np.zeros(len(sample), dtype=bool))
+        return Splits(sample, none, none)
+    if not 0 <= part <= folds:
+        raise InputError("fold", expected=f"0 to {folds}", found=str(part))
+    return split_stars(sample, config.data, config.training.seed, part)
 
 
 def _same_configuration(output: Path, config: TrainConfig) -> None:
@@ -146,6 +163,7 @@ def _card(
     store = train.store
     column = lambda name: store.column(name)[train.rows]  # noqa: E731
     edges = [store.arrays(int(i))[0][[0, -1]] for i in train.rows]
+    resolution = [np.median(store.arrays(int(i))[3]) for i in train.rows]
     spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual, axis=0)), axis=0)
     digest = hashlib.sha256("\n".join(sorted(column("spectrum_id"))).encode()).hexdigest()
     with np.errstate(invalid="ignore"):
@@ -162,6 +180,7 @@ def _card(
             "surveys": sorted(set(column("survey"))),
             "spectrum_ids_sha256": digest,
             "wavelength_range": [float(min(e[0] for e in edges)), float(max(e[1] for e in edges))],
+            "resolution_range": [float(min(resolution)), float(max(resolution))],
             "snr_range": [float(v) for v in np.quantile(column("snr"), [0.01, 0.99])],
             "label_range": {
                 name: [float(low[i]), float(high[i])] for i, name in enumerate(scale.names)
@@ -358,7 +377,7 @@ def _select(state: Fit, selection: Sample, scale: LabelScale) -> dict[str, Any]:
     residual = scale.scale(selection.labels.values) - mean
     spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0)
     score = float(np.mean(spread))
-    if score < state.best:
+    if score < (1.0 - LEAST_GAIN) * state.best:
         state.best, state.best_epoch = score, state.epoch
         state.best_state = {k: v.clone() for k, v in state.average.state_dict().items()}
     return {"mad": dict(zip(scale.names, (spread * scale.width).tolist(), strict=True))}

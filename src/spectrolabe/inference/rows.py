@@ -1,0 +1,112 @@
+"""Rows of the catalogue: labels of each star with flags, and what says which star it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from spectrolabe.catalogue import LabelFlag, ResultFlag, build_catalogue
+from spectrolabe.models.estimator import Estimate, Estimator
+from spectrolabe.models.posterior import LabelPosterior
+from spectrolabe.spectra import Frame, Spectrum
+
+__all__ = ["catalogue_of"]
+
+FEWEST_PIXELS = 100
+RESOLUTION_MARGIN = 1.5  # beyond the resolutions trained on
+PRIOR_FRACTION = 0.9  # of the spread of the training labels: a wider posterior says nothing new
+
+
+def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> Table:
+    """Return the catalogue rows of N stars: labels, uncertainties, flags, identity.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    stars : sequence of sequence of Spectrum
+        Outer: stars; inner: the spectra of each, with at least one usable pixel.
+    """
+    estimate = estimator.estimate(stars)
+    no_information = _no_information(estimator, estimate)
+    return build_catalogue(
+        raw=_without(estimate.raw, no_information),
+        calibrated=_without(estimate.calibrated, no_information),
+        identity=_identity(stars),
+        result_flags=_result_flags(estimator, estimate, stars),
+        label_flags=_label_flags(estimator, estimate),
+    )
+
+
+def _no_information(estimator: Estimator, estimate: Estimate) -> NDArray:
+    spread = estimator.card["training_data"]["label_spread"]
+    prior = np.array([spread[name] for name in estimator.names])
+    return estimate.calibrated.sigma > PRIOR_FRACTION * prior
+
+
+def _without(posterior: LabelPosterior, unknown: NDArray) -> LabelPosterior:
+    covariance = posterior.covariance.copy()
+    covariance[unknown[:, :, None] | unknown[:, None, :]] = np.nan
+    mean = np.where(unknown, np.nan, posterior.mean)
+    return LabelPosterior(posterior.names, mean, covariance, posterior.star_id)
+
+
+def _identity(stars: Sequence[Sequence[Spectrum]]) -> dict[str, Any]:
+    def joined(values: Iterable[str]) -> str:
+        return ";".join(dict.fromkeys(values))
+
+    def number(star: Sequence[Spectrum], key: str) -> float:
+        return float(next((s.meta[key] for s in star if s.meta.get(key) is not None), np.nan))
+
+    return {
+        "spectrum_id": [joined(s.spectrum_id for s in star) for star in stars],
+        "survey": [joined(s.survey for s in star) for star in stars],
+        "file": [joined(s.where for s in star) for star in stars],
+        "ra": [number(star, "ra") for star in stars],
+        "dec": [number(star, "dec") for star in stars],
+        "n_spectra": [len(star) for star in stars],
+        "snr": [float(np.sqrt(sum(s.snr**2 for s in star))) for star in stars],
+        "rv": [float(star[0].rv) for star in stars],
+    }
+
+
+def _result_flags(
+    estimator: Estimator, estimate: Estimate, stars: Sequence[Sequence[Spectrum]]
+) -> NDArray:
+    trained = estimator.card["training_data"]
+    flags = np.zeros(len(stars), dtype=np.int64)
+    flags[estimate.distance > 1.0] |= ResultFlag.OUT_OF_COVERAGE
+    for i, star in enumerate(stars):
+        if not any(_like_training(s, trained) for s in star):
+            flags[i] |= ResultFlag.OUT_OF_COVERAGE
+        if any(s.frame is not Frame.REST and not np.isfinite(s.rv) for s in star):
+            flags[i] |= ResultFlag.NO_VELOCITY
+        if max(s.snr for s in star) < trained["snr_range"][0]:
+            flags[i] |= ResultFlag.LOW_SNR
+        if sum(int(s.good.sum()) for s in star) < FEWEST_PIXELS:
+            flags[i] |= ResultFlag.FEW_PIXELS
+        if not {s.survey for s in star} <= set(trained["surveys"]):
+            flags[i] |= ResultFlag.UNKNOWN_SURVEY
+    return flags
+
+
+def _like_training(spectrum: Spectrum, trained: Mapping[str, Any]) -> bool:
+    """Half the good pixels within the wavelengths trained on, at a resolution trained on."""
+    low, high = trained["wavelength_range"]
+    good = spectrum.wavelength[spectrum.good]
+    inside = np.mean((good >= low) & (good <= high))
+    resolution = float(np.median(spectrum.resolution))
+    coarse, fine = trained["resolution_range"]
+    within = coarse / RESOLUTION_MARGIN <= resolution <= fine * RESOLUTION_MARGIN
+    return bool(inside >= 0.5 and within)
+
+
+def _label_flags(estimator: Estimator, estimate: Estimate) -> NDArray:
+    ranges = estimator.card["training_data"]["label_range"]
+    low, high = np.transpose([ranges[name] for name in estimator.names])
+    mean = estimate.calibrated.mean
+    below = np.where(mean < low, LabelFlag.BELOW_TRAINING, 0)
+    return below | np.where(mean > high, LabelFlag.ABOVE_TRAINING, 0)
