@@ -35,6 +35,16 @@ _PUBLIC = {
     "open_store": "spectra.store",
     # write a store, one spectrum after the other
     "StoreWriter": "spectra.store",
+    # a strict TOML file with overrides -> what `train` needs
+    "load_config": "config",
+    # a configuration -> a trained, recalibrated model in a folder
+    "train": "training.trainer",
+    # a model's folder -> the model, ready to estimate labels of spectra
+    "load": "models.checkpoint",
+    # a model and files, folders or stores -> one catalogue
+    "predict": "inference.predict",
+    # a catalogue's file -> a table with units, descriptions and provenance
+    "read_catalogue": "catalogue",
 }
 
 __all__ = list(_PUBLIC)
