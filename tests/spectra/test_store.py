@@ -199,7 +199,7 @@ def test_a_killed_writer_continues_where_the_last_shard_ended(tmp_path):
     path = tmp_path / "store"
     run = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=Path(__file__).parents[2])
     assert run.returncode == 9
-    (path / ".shard-00002.arrow.part").write_bytes(b"half a shard")
+    (path / ".shard-00009.arrow.part").write_bytes(b"half a shard")
     assert len(open_store(path)) == 12  # f0 and f1, then f2 and f3; f4 was held in memory
     with StoreWriter(path, NAMES, shard_size=4) as writer:
         assert writer.done == {"f0.fits", "f1.fits", "f2.fits", "f3.fits"}

@@ -153,7 +153,7 @@ def test_a_catalogue_velocity_counts_where_it_is_that_of_the_frame(tmp_path, fra
 def test_without_a_star_column_the_spectrums_star_stays(files, tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text(
-        "file,teff,logg,feh\n" + "".join(f"spec-{i}.fits,5000,4,0\n" for i in range(1, 13))
+        "file,teff,logg,feh\n" + "".join(f"old/spec-{i}.fits.gz,5000,4,0\n" for i in range(1, 13))
     )
     store = open_store(run(files, tmp_path, path).store)
     row = by_id(store)["spec-7"]
