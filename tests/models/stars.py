@@ -7,7 +7,11 @@ import numpy as np
 from spectrolabe.labels import Labels
 from spectrolabe.spectra import Frame, Spectrum
 
-LINES = {"teff": 6564.6, "logg": 5185.0, "fe_h": 5895.0}  # Å; each line's depth is one label
+LINES = {  # Å; the depth of all lines of a label tells its value
+    "teff": (5010.0, 5430.0, 6010.0, 6564.6),
+    "logg": (4955.0, 5185.0, 5650.0, 6250.0),
+    "fe_h": (5110.0, 5300.0, 5895.0, 6400.0),
+}
 CENTRE = {"teff": 5800.0, "logg": 4.0, "fe_h": -0.3}
 WIDTH = {"teff": 500.0, "logg": 0.4, "fe_h": 0.4}
 
@@ -28,10 +32,11 @@ def made_up(
     stars = []
     for i in range(count):
         flux = 1.0 + 0.1 * rng.normal() * (wavelength / 5800.0 - 1.0)
-        for value, centre in zip(unit[i], LINES.values(), strict=True):
-            sigma = centre / 1500.0
-            depth = 0.4 + 0.1 * value
-            flux = flux * (1.0 - depth * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2))
+        for value, lines in zip(unit[i], LINES.values(), strict=True):
+            for centre in lines:
+                sigma = centre / 1500.0
+                depth = 0.4 + 0.1 * value
+                flux = flux * (1.0 - depth * np.exp(-0.5 * ((wavelength - centre) / sigma) ** 2))
         error = 1.0 / snr
         stars.append(
             [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from spectrolabe.models.heads import DEGREES, CorrelatedHead, HeadOutput, correlated_t_loss
+from spectrolabe.models.heads import BALANCE, DEGREES, CorrelatedHead, HeadOutput, correlated_t_loss
 
 
 def output(mean, log_sigma, correlation) -> HeadOutput:
@@ -23,13 +23,15 @@ def test_the_loss_is_student_t_marginals_and_the_joint_of_the_pulls():
     mean, log_sigma, truth = rng.normal(size=(3, 4, 2))
     rho = np.array([[1.0, 0.6], [0.6, 1.0]])
     got = correlated_t_loss(output(mean, log_sigma, [rho] * 4), torch.tensor(truth))
-    marginal = -stats.t.logpdf(truth, DEGREES, loc=mean, scale=np.exp(log_sigma)).sum()
+    weight = np.exp(BALANCE * log_sigma)
+    marginal = -(weight * stats.t.logpdf(truth, DEGREES, loc=mean, scale=np.exp(log_sigma))).sum()
     pulls = (truth - mean) / np.exp(log_sigma)
     joint = -stats.multivariate_t.logpdf(pulls, shape=rho, df=DEGREES).sum()
     # the loss leaves out constants: compare differences with another truth
     other = truth + 0.3
     got_other = correlated_t_loss(output(mean, log_sigma, [rho] * 4), torch.tensor(other))
-    marginal_other = -stats.t.logpdf(other, DEGREES, loc=mean, scale=np.exp(log_sigma)).sum()
+    logpdf = stats.t.logpdf(other, DEGREES, loc=mean, scale=np.exp(log_sigma))
+    marginal_other = -(weight * logpdf).sum()
     pulls_other = (other - mean) / np.exp(log_sigma)
     joint_other = -stats.multivariate_t.logpdf(pulls_other, shape=rho, df=DEGREES).sum()
     expected = (marginal_other + joint_other - marginal - joint) / truth.size

@@ -63,17 +63,26 @@ def find_model(name: str | Path) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    weights = Path(spectrolabe.__file__).parents[2] / "weights"
-    wanted = weights / (DEFAULT_MODEL if str(name) == "default" else path.name)
-    if (wanted / "card.json").is_file():
-        return wanted
-    known = sorted(card.parent.name for card in weights.glob("*/card.json"))
+    released = {card.parent.name: card.parent for card in _released()}
+    wanted = DEFAULT_MODEL if str(name) == "default" else path.name
+    if wanted in released:
+        return released[wanted]
     raise InputError(
         name,
         expected="a run, a folder of a model, or 'default'",
         found="none of them",
-        fix=f"Released models: {', '.join(known) or 'none'}.",
+        fix=f"Released models: {', '.join(sorted(released)) or 'none'}.",
     )
+
+
+def _released() -> list[Path]:
+    """Cards of the released models: inside an installed package, or beside ``src/`` of a clone."""
+    package = Path(spectrolabe.__file__).parent
+    return [
+        card
+        for weights in (package.parents[1] / "weights", package / "weights")
+        for card in sorted(weights.glob("*/card.json"))
+    ]
 
 
 def predict(

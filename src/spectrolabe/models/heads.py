@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 __all__ = ["CorrelatedHead", "HeadOutput", "correlated_t_loss"]
 
+BALANCE = 0.5  # power of sigma that weights the terms, see `correlated_t_loss`
 DEGREES = 4.0  # of freedom of the Student t: a few per cent of the labels are grossly wrong
 LOG_SIGMA_RANGE = (-6.0, 3.0)
 
@@ -71,7 +72,9 @@ def correlated_t_loss(output: HeadOutput, target: Tensor) -> Tensor:
 
     Means and standard deviations are fitted by the Student-t marginals, so that one wrong label
     does not weaken the other labels of its star; the correlation by the joint Student t of the
-    standardised residuals, which leaves the marginals alone.
+    standardised residuals, which leaves the marginals alone. Each marginal is weighted by
+    sigma**0.5 without gradient, as in the beta-NLL of Seitzer et al. 2022 (ICLR): gradients of a
+    plain likelihood grow as 1 / sigma, so that the label learned first starves the others.
 
     Parameters
     ----------
@@ -84,6 +87,7 @@ def correlated_t_loss(output: HeadOutput, target: Tensor) -> Tensor:
     z = residual * torch.exp(-output.log_sigma)
     half = (DEGREES + 1.0) / 2.0
     marginal = output.log_sigma + half * torch.log1p(z**2 / DEGREES)
+    marginal = marginal * output.log_sigma.detach().exp() ** BALANCE
     count = known.sum().clamp(min=1)
     loss = torch.where(known, marginal, 0.0).sum() / count
     if target.shape[1] > 1:
