@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 SURVEY ?= lamost_lrs
 LABELS ?= $(DATA)/labels.csv
-SPECTRA ?= $(DATA)
+SPECTRA ?= $(if $(wildcard $(DATA)/spectra),$(DATA)/spectra,$(DATA))
 RUN ?= runs/demo
 CONFIG ?= configs/demo.toml
 SETTINGS ?=
