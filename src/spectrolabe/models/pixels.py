@@ -32,6 +32,8 @@ class PixelBatch:
         ln(rest wavelength / Å), ascending; padding repeats the last value.
     flux, ivar : Tensor, shape (B, M), float32
         Zero where a pixel is bad or padding.
+    spacing : Tensor, shape (B, M), float32
+        Distance to the nearer neighbouring pixel in ln(wavelength); zero for padding.
     resolution : Tensor, shape (B,), float32
         Median R = wavelength / FWHM.
     star : Tensor, shape (B,), int64
@@ -41,6 +43,7 @@ class PixelBatch:
     log_wavelength: Tensor
     flux: Tensor
     ivar: Tensor
+    spacing: Tensor
     resolution: Tensor
     star: Tensor
 
@@ -88,10 +91,14 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
     rows = [row for star in stars for row in star]
     shape = (len(rows), max(len(row.flux) for row in rows))
     log_wavelength = np.empty(shape, np.float64)
-    flux, ivar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    flux, ivar, spacing = (np.zeros(shape, np.float32) for _ in range(3))
     for i, row in enumerate(rows):
         size = len(row.flux)
         np.log(row.wavelength, out=log_wavelength[i, :size])
+        step = np.diff(log_wavelength[i, :size])
+        spacing[i, : size - 1] = step
+        spacing[i, size - 1] = step[-1]
+        np.minimum(spacing[i, 1 : size - 1], step[:-1], out=spacing[i, 1 : size - 1])
         log_wavelength[i, :size] -= np.log1p(row.rv / SPEED_OF_LIGHT)
         log_wavelength[i, size:] = log_wavelength[i, size - 1]
         ivar[i, :size] = row.ivar
@@ -102,6 +109,7 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
         torch.from_numpy(log_wavelength),
         torch.from_numpy(flux),
         torch.from_numpy(ivar),
+        torch.from_numpy(spacing),
         torch.tensor(resolution, dtype=torch.float32),
         torch.from_numpy(star),
     )

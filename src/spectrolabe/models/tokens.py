@@ -78,13 +78,9 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     """Return the tokens of a batch of spectra; every operation is per spectrum."""
     level = ladder_level(pixels.resolution)
     width = token_width(level)  # (B,)
-    good = pixels.ivar > 0
-    place = pixels.log_wavelength / width[:, None]  # in tokens
-    least = torch.where(good, place, torch.inf).amin(dim=1)
-    first = torch.floor(torch.where(torch.isfinite(least), least, 0.0))
-    local = (place - first[:, None]).float()
-    count = int(torch.where(good, local, 0.0).max().item()) + 1
-    mean, coverage, information = _kernel_sums(local, pixels, good, count)
+    first, local = _first_token(pixels, width)
+    count = int(local.max().item()) + 1
+    mean, coverage, information = _kernel_sums(local, pixels, width, count)
     valid = coverage.mean(dim=2) > COVERAGE_FLOOR
     continuum, slope = _local_continuum(mean, coverage, width)
     offset = (torch.arange(NODES, device=mean.device) + 0.5) / NODES - 0.5
@@ -123,37 +119,47 @@ def _places(level: Tensor, first: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return place, torch.cat(tables).float()
 
 
+def _first_token(pixels: PixelBatch, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Anchored number of the first token, (B,), and where pixels are from there on, (B, M).
+
+    Bad pixels beyond the good ones are put onto the last good one; they weigh nothing.
+    """
+    good = (pixels.ivar > 0).byte()
+    size = good.shape[1]
+    begin = good.argmax(dim=1, keepdim=True)
+    end = size - 1 - good.flip(1).argmax(dim=1, keepdim=True)
+    place = pixels.log_wavelength / width[:, None]  # in tokens
+    first = torch.floor(place.gather(1, begin))
+    local = (place - first).float()
+    return first[:, 0], torch.minimum(local.clamp(min=0.0), local.gather(1, end))
+
+
 def _kernel_sums(
-    local: Tensor, pixels: PixelBatch, good: Tensor, count: int
+    local: Tensor, pixels: PixelBatch, width: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES)."""
+    ivar = pixels.ivar
+    good = ivar > 0
     # the geometric mean, which one absurd value does not move
-    logs = torch.where(good, pixels.ivar, 1.0).log().sum(dim=1, keepdim=True)
+    logs = torch.where(good, ivar, 1.0).log().sum(dim=1, keepdim=True)
     typical = torch.exp(logs / good.sum(dim=1, keepdim=True).clamp(min=1))
-    trust = pixels.ivar / (pixels.ivar + SOFT_IVAR * typical)
-    weight = torch.where(good, trust * (_spacing(local) * NODES).clamp(max=4.0), 0.0)
-    local = torch.where(good, local, 0.0)
+    nodes = (NODES / width).float()[:, None]
+    weight = (pixels.spacing * nodes).clamp(max=4.0) * (ivar / (ivar + SOFT_IVAR * typical))
     node = local * NODES - 0.5
     left = torch.floor(node)
     share = node - left
-    values = torch.stack([weight * pixels.flux, weight, torch.where(good, pixels.ivar, 0.0)])
     size = count * NODES
-    total = values.new_zeros(3, len(local), size + 2)
     start = (left.long() + 1).clamp(0, size)  # a guard kernel on either side
-    total.scatter_add_(2, start.expand(3, -1, -1), values * (1.0 - share))
-    total.scatter_add_(2, (start + 1).expand(3, -1, -1), values * share)
-    flux, cover, information = total[:, :, 1:-1].reshape(3, len(local), count, NODES)
+    after = start + 1
+
+    def total(values: Tensor) -> Tensor:
+        right = values * share
+        sums = values.new_zeros(len(values), size + 2)
+        sums.scatter_add_(1, start, values - right).scatter_add_(1, after, right)
+        return sums[:, 1:-1].reshape(len(values), count, NODES)
+
+    flux, cover, information = total(weight * pixels.flux), total(weight), total(ivar)
     return flux / cover.clamp(min=1e-6), cover.clamp(max=1.0), information
-
-
-def _spacing(local: Tensor) -> Tensor:
-    """Distance of each pixel to its nearer neighbour, which padding and gaps do not change."""
-    step = local.diff(dim=1)
-    step = torch.where(step > 0, step, torch.inf)
-    spacing = torch.full_like(local, torch.inf)
-    spacing[:, :-1] = step
-    spacing[:, 1:] = torch.minimum(spacing[:, 1:], step)
-    return torch.where(torch.isfinite(spacing), spacing, 0.0)
 
 
 def _local_continuum(mean: Tensor, coverage: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
