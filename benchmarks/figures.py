@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from spectrolabe.labels import LABELS, Labels
@@ -116,6 +117,15 @@ def _running(axes: Axes, x: NDArray, y: NDArray) -> None:
     axes.plot(centre, middle, "-o", color=LINE, lw=1.4, ms=3, label="running median ± 1.4826 MAD")
 
 
+def _logarithmic(axes: Axes, x: NDArray) -> None:
+    """A logarithmic axis with a few plain numbers."""
+    axes.set_xscale("log")
+    ticks = [t for t in (1, 3, 10, 30, 100, 300, 1000, 3000) if 0.9 * x.min() <= t <= 1.1 * x.max()]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def residuals(
     path: Path,
     truth: Labels,
@@ -159,7 +169,7 @@ def residuals(
                 _running(axes, x, y)
                 axes.set_ylim(-edge, edge)
                 if title in logarithmic:
-                    axes.set_xscale("log")
+                    _logarithmic(axes, x)
                 if i == len(truth.names) - 1:
                     axes.set_xlabel(title)
             panels[i][0].set_ylabel(f"Δ {_name(name)}")

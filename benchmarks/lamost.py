@@ -21,6 +21,7 @@ import figures
 from pages import remarks, table, write_page
 from samples import Sample, lamost, lamost_mrs, miles, repeat_pairs
 from spectrolabe.catalogue import ResultFlag
+from spectrolabe.errors import InputError
 from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.models.checkpoint import load
@@ -100,6 +101,7 @@ def together(rows: Mapping[str, list[LabelMetrics]], title: str) -> str:
 def introduction(model: Estimator) -> str:
     """What was measured, and how to measure it again."""
     card, trained = model.card, model.card["training_data"]
+    _held_out(model)
     limits = ", ".join(f"{value:g} {LABELS[k].unit} in {k}" for k, value in LIMITS.items())
     return f"""# LAMOST: the released model on real spectra
 
@@ -116,13 +118,27 @@ except the remarks. DATA holds native LAMOST DR10, DR1 and MRS files (Cui et al.
 2011), each with a table of labels; they are not part of this repository.
 
 In all tables: *bias* is the median of estimate − reference, *1.4826 MAD* the robust standard
-deviation about it, *outliers* the fraction beyond {limits}. *Pull* is the residual over the
-predicted standard deviation: median and 1.4826 MAD, 0 and 1 when the uncertainties are right;
-*in 68 %* and *in 95 %* are the fractions inside the central intervals. Errors are standard
+deviation about it, *outliers* the fraction beyond
+{limits}.
+*Pull* is the residual over the predicted standard deviation: median and 1.4826 MAD, 0 and 1 when
+the uncertainties are right; *in 68 %* and *in 95 %* are the fractions inside the central intervals.
+Errors are standard
 deviations of {BOOTSTRAP} bootstrap resamplings of the rows. The reference labels have errors of
 their own; the numbers are the agreement with them, not the distance to the truth.
 
 {remarks("summary")}"""
+
+
+def _held_out(model: Estimator) -> None:
+    """Make sure that the validation stars are no training stars."""
+    split = model.card["configuration"]["data"]["split"]
+    if split != "train":
+        raise InputError(
+            model.card["name"],
+            expected="a model trained on the split 'train'",
+            found=f"one trained on {split!r}",
+            fix="Train with data.split=train: this page is about stars not trained on.",
+        )
 
 
 def validation(
@@ -237,7 +253,8 @@ def repeats(model: Estimator, folder: Path, val: Tried) -> str:
 Scatter of a single spectrum, 1.4826 × median |difference| / √2, of the pairs of `repeat_pairs.csv`,
 beside LASP's own scatter for the same pairs. **{(~unseen).sum()} of the {len(pairs)} pairs are of
 training stars**, which the model has seen with their labels; only {unseen.sum()} are of validation
-stars. Pulls are differences over the two predicted uncertainties in quadrature. These include
+stars. Every pair counts once, also where pairs share a spectrum.
+Pulls are differences over the two predicted uncertainties in quadrature. These include
 the scatter of the labels learnt from, so a width below 1 is expected here.
 
 {table(head, lines)}
@@ -330,7 +347,7 @@ over. {inside.sum()} stars have labels within the range of the training labels; 
 {100 * flagged[0]:.0f} % are flagged OUT_OF_COVERAGE, of the {(~inside).sum()} others
 {100 * flagged[1]:.0f} %.
 
-{together(rows, "stars")}
+{together(rows, "subset")}
 
 Stars in the training range, by Teff:
 
@@ -406,7 +423,9 @@ def baseline_posteriors(folder: Path, val: Sample) -> dict[str, LabelPosterior]:
     found = {}
     for name, kind in BASELINES.items():
         print(f"baseline {name}", flush=True)
-        found[name] = kind().fit(training.spectra, training.labels).predict(val.spectra)
+        found[name] = (
+            kind().fit(training.spectra, training.labels).predict(val.spectra).select(NAMES)
+        )
     return found
 
 

@@ -5,8 +5,6 @@ The measured accuracy is in docs/results; these bounds only tell a broken releas
 
 from __future__ import annotations
 
-import gzip
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +82,13 @@ def test_what_the_header_says_of_class_and_quality_is_no_input(model, validation
     """SUBCLASS and the like follow from the labels; only Z, the velocity, may count."""
     files, spectra, _ = validation
     changed = tmp_path / files[0].name.removesuffix(".gz")
-    with gzip.open(files[0]) as packed, changed.open("wb") as out:
-        shutil.copyfileobj(packed, out)
-    with fits.open(changed, mode="update") as hdus:
+    with fits.open(files[0]) as hdus:
         header = hdus[0].header
         header["CLASS"], header["SUBCLASS"], header["OBSID"] = "GALAXY", "M5", 1
         for band in "UGRIZ":
             header[f"SNR{band}"] = 1.5
         header["DESIG"] = "LAMOST J000000.00+000000.0"
+        hdus.writeto(changed, output_verify="ignore")
     other = surveys.read(changed)
     assert other[0].meta["obsid"] != spectra[0][0].meta["obsid"]
     before, after = model.predict([spectra[0]]), model.predict([other])
