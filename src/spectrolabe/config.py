@@ -46,6 +46,8 @@ class DataConfig(_Strict):
     folds : int
         0: one model with the two fractions above. K >= 2: cross-fitting; K models, each trained
         without one fold of the stars and recalibrated on it, answer together.
+    quality_cut : bool
+        Only spectra whose labels pass the survey's recommended cut.
     min_snr : float
         Spectra with a lower S/N are left out.
     """
@@ -56,6 +58,7 @@ class DataConfig(_Strict):
     selection: Fraction = 0.1
     calibration: Fraction = 0.15
     folds: Annotated[int, Field(ge=0)] = 0
+    quality_cut: bool = True
     min_snr: float = 0.0
 
     @model_validator(mode="after")

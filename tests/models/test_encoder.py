@@ -24,7 +24,7 @@ def estimator() -> Estimator:
     return Estimator(
         encoder,
         LabelScale(names, np.array([5800.0, 4.0, -0.3]), np.array([500.0, 0.4, 0.4])),
-        Recalibration(np.ones(3), np.zeros(3)),
+        Recalibration(np.ones(3), np.zeros(3), np.zeros(3)),
         Coverage(rng.normal(size=(20, 32)), np.ones(32), 1.0),
         {},
     )
@@ -88,7 +88,7 @@ def test_the_recalibration_scales_sigma_and_keeps_correlations(estimator, stars)
     wider = Estimator(
         estimator.encoder,
         estimator.scale,
-        Recalibration(np.array([2.0, 1.0, 3.0]), np.zeros(3)),
+        Recalibration(np.array([2.0, 1.0, 3.0]), np.zeros(3), np.zeros(3)),
         estimator.coverage,
         {},
     ).estimate(stars)

@@ -32,11 +32,13 @@ def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> T
     """
     estimate = estimator.estimate(stars)
     no_information = _no_information(estimator, estimate)
+    flags = _result_flags(estimator, estimate, stars)
+    flags[no_information.all(axis=1)] |= ResultFlag.NO_RESULT
     return build_catalogue(
         raw=_without(estimate.raw, no_information),
         calibrated=_without(estimate.calibrated, no_information),
         identity=_identity(stars),
-        result_flags=_result_flags(estimator, estimate, stars),
+        result_flags=flags,
         label_flags=_label_flags(estimator, estimate),
     )
 

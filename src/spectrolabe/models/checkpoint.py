@@ -66,6 +66,7 @@ def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
                 "width": float(estimator.scale.width[i]),
                 "sigma_scale": float(estimator.recalibration.scale[i]),
                 "sigma_floor": float(estimator.recalibration.floor[i]),
+                "sigma_noise": float(estimator.recalibration.noise[i]),
             }
             for i, name in enumerate(names)
         ],
@@ -173,7 +174,7 @@ def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
     return Estimator(
         encoder,
         LabelScale(tuple(entry["name"] for entry in labels), column("centre"), column("width")),
-        Recalibration(column("sigma_scale"), column("sigma_floor")),
+        Recalibration(column("sigma_scale"), column("sigma_floor"), column("sigma_noise")),
         Coverage(
             tensors["coverage.reference"].float().numpy(),
             tensors["coverage.width"].numpy(),

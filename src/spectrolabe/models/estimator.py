@@ -105,13 +105,14 @@ class Estimator:
             for chunk in (stars[i : i + batch_size] for i in range(0, len(stars), batch_size))
         ]
         mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return self.from_encoded(mean, covariance, embedding, [star[0].star_id for star in stars])
+        snr = np.array([np.sqrt(sum(s.snr**2 for s in star)) for star in stars])
+        ids = np.array([star[0].star_id for star in stars])
+        return self._physical(mean, covariance, embedding, snr, ids)
 
-    def from_encoded(
-        self, mean: NDArray, covariance: NDArray, embedding: NDArray, star_id: Sequence[str]
+    def _physical(
+        self, mean: NDArray, covariance: NDArray, embedding: NDArray, snr: NDArray, ids: NDArray
     ) -> Estimate:
-        """Turn what `encode` returns into physical units."""
-        ids = np.asarray(star_id)
+        """What `encode` returns, in physical units, before and after recalibration."""
         physical = self.scale.unscale(mean)
 
         def posterior(scaled: NDArray) -> LabelPosterior:
@@ -119,7 +120,7 @@ class Estimator:
 
         return Estimate(
             raw=posterior(covariance),
-            calibrated=posterior(self.recalibration.covariance(covariance)),
+            calibrated=posterior(self.recalibration.covariance(covariance, snr)),
             distance=self.coverage.distance(embedding) / self.coverage.limit,
         )
 

@@ -16,45 +16,52 @@ __all__ = ["Coverage", "Recalibration"]
 
 FEWEST = 30  # stars with a label, below which its recalibration would be noise
 DEGREES = 4.0  # of the Student t by which a few per cent of wrong labels do not widen the rest
+LOWEST_SNR = 1.0  # below which the noise term grows no more
 NEIGHBOURS = 5
 INSIDE = 0.99  # of stars like the training stars count as covered
 
 
 @dataclass(frozen=True, eq=False)
 class Recalibration:
-    """``sigma -> sqrt((scale * sigma)**2 + floor**2)`` for each label; correlations stay.
+    """``sigma**2 -> (scale sigma)**2 + floor**2 + (noise / snr)**2``; correlations stay.
+
+    The last term is there because a network learns from noise added to good spectra, whose labels
+    stay good, while the labels of truly noisy spectra are noisy themselves.
 
     Parameters
     ----------
-    scale, floor : ndarray, shape (L,)
-        The floor is in scaled label units.
+    scale, floor, noise : ndarray, shape (L,)
+        Floor and noise are in scaled label units; noise is the term at S/N = 1 a pixel.
     """
 
     scale: NDArray
     floor: NDArray
+    noise: NDArray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", read_only(self.scale, np.float64))
-        object.__setattr__(self, "floor", read_only(self.floor, np.float64))
+        for name in ("scale", "floor", "noise"):
+            object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
 
     @classmethod
-    def fit(cls, residual: NDArray, sigma: NDArray) -> Recalibration:
-        """Fit scale and floor on stars that the model has not seen.
+    def fit(cls, residual: NDArray, sigma: NDArray, snr: NDArray) -> Recalibration:
+        """Fit the three terms on stars that the model has not seen.
 
-        The shape (how much is scale, how much floor) maximises a Student-t likelihood; the size is
-        then set so that 68.3 per cent of the residuals are within one sigma.
+        Their ratios maximise a Student-t likelihood; their size is then set so that 68.3 per cent of
+        the residuals are within one sigma.
 
         Parameters
         ----------
         residual, sigma : ndarray, shape (N, L)
             Scaled residuals (NaN where the truth is unknown) and the model's scaled sigma.
+        snr : ndarray, shape (N,)
+            S/N a pixel.
 
         Raises
         ------
         InputError
             If a label has fewer than 30 known residuals.
         """
-        pairs = []
+        terms = []
         for j in range(residual.shape[1]):
             known = np.isfinite(residual[:, j])
             if known.sum() < FEWEST:
@@ -65,33 +72,44 @@ class Recalibration:
                     fix="Raise data.calibration or data.folds, or leave the label out.",
                 )
             r = residual[known, j] - np.median(residual[known, j])
-            pairs.append(_scale_and_floor(r, sigma[known, j]))
-        scale, floor = np.transpose(pairs)
-        return cls(scale, floor)
+            terms.append(_terms(r, sigma[known, j], np.maximum(snr[known], LOWEST_SNR)))
+        return cls(*np.transpose(terms))
 
-    def sigma(self, sigma: NDArray) -> NDArray:
-        """Return recalibrated standard deviations, shape (..., L)."""
-        return np.sqrt((self.scale * sigma) ** 2 + self.floor**2)
+    def sigma(self, sigma: NDArray, snr: NDArray) -> NDArray:
+        """Return recalibrated standard deviations, shape (N, L), for stars of S/N (N,)."""
+        per_snr = self.noise / np.maximum(np.asarray(snr), LOWEST_SNR)[:, None]
+        return np.sqrt((self.scale * sigma) ** 2 + self.floor**2 + per_snr**2)
 
-    def covariance(self, covariance: NDArray) -> NDArray:
-        """Return the recalibrated covariance, shape (..., L, L), with the same correlations."""
+    def covariance(self, covariance: NDArray, snr: NDArray) -> NDArray:
+        """Return the recalibrated covariance, shape (N, L, L), with the same correlations."""
         sigma = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
-        ratio = self.sigma(sigma) / sigma
+        ratio = self.sigma(sigma, snr) / sigma
         return covariance * ratio[..., :, None] * ratio[..., None, :]
 
 
-def _scale_and_floor(residual: NDArray, sigma: NDArray) -> tuple[float, float]:
-    def loss(logs: NDArray) -> float:
-        width = np.sqrt((np.exp(logs[0]) * sigma) ** 2 + np.exp(2 * logs[1]))
-        z2 = (residual / width) ** 2
-        return float(np.mean(np.log(width) + (DEGREES + 1) / 2 * np.log1p(z2 / DEGREES)))
+def _terms(residual: NDArray, sigma: NDArray, snr: NDArray) -> NDArray:
+    """Scale, floor and noise of one label."""
 
-    start = [0.0, np.log(0.1 * np.median(sigma))]
-    bounds = [(-3.0, 3.0), (np.log(1e-4), np.log(10.0))]
-    scale, floor = np.exp(minimize(loss, start, bounds=bounds, method="L-BFGS-B").x)
-    pull = np.abs(residual) / np.sqrt((scale * sigma) ** 2 + floor**2)
-    size = float(np.quantile(pull, 0.683))
-    return scale * size, floor * size
+    def width(logs: NDArray) -> NDArray:
+        scale, floor, noise = np.exp(logs)
+        return np.sqrt((scale * sigma) ** 2 + floor**2 + (noise / snr) ** 2)
+
+    def loss(logs: NDArray) -> float:
+        z2 = (residual / width(logs)) ** 2
+        return float(np.mean(np.log(width(logs)) + (DEGREES + 1) / 2 * np.log1p(z2 / DEGREES)))
+
+    typical = np.median(sigma)
+    bounds = [(-3.0, 3.0), (np.log(1e-4), np.log(10.0)), (np.log(1e-3), np.log(100.0))]
+    starts = [
+        [0.0, np.log(0.1 * typical), np.log(fraction * typical * np.median(snr))]
+        for fraction in (0.1, 0.5, 1.0)
+    ]
+    fits = [
+        minimize(loss, np.clip(start, *np.transpose(bounds)), bounds=bounds, method="L-BFGS-B")
+        for start in starts
+    ]
+    logs = min(fits, key=lambda fit: fit.fun).x
+    return np.exp(logs) * np.quantile(np.abs(residual) / width(logs), 0.683)
 
 
 @dataclass(frozen=True, eq=False)

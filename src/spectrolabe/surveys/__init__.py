@@ -60,9 +60,13 @@ def get(name: str) -> Survey:
 
 
 class UnrecognisedError(InputError):
-    """A file that is of no known survey; ``is_table`` tells a table from a FITS file."""
+    """A file that is not of the survey wanted, or of none; says whether it is a bare table."""
 
-    is_table = False
+    def __init__(
+        self, where: object, *, expected: str, found: str, fix: str = "", is_table: bool
+    ) -> None:
+        super().__init__(where, expected=expected, found=found, fix=fix)
+        self.is_table = is_table
 
 
 def recognise(file: SurveyFile) -> Survey:
@@ -71,14 +75,13 @@ def recognise(file: SurveyFile) -> Survey:
         if survey.recognises(file):
             return survey
     what = file.extensions or file.columns()
-    error = UnrecognisedError(
+    raise UnrecognisedError(
         file.path,
         expected=f"spectra of {', '.join(s.title for s in SURVEYS.values())}",
         found=f"a file with {what[:12]}",
         fix="For a file of your own see the generic table layout in the documentation.",
+        is_table=file.table is not None,
     )
-    error.is_table = file.table is not None
-    raise error
 
 
 def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
@@ -104,11 +107,12 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
     with opened(path) as file:
         chosen = recognise(file) if survey is None else get(survey)
         if survey is not None and not chosen.recognises(file):
-            raise InputError(
+            raise UnrecognisedError(
                 path,
                 expected=f"a file of {chosen.title}",
                 found=f"HDUs {file.extensions}" if file.hdus else f"columns {file.columns()[:12]}",
                 fix="Leave the survey out to have it recognised, or check the file.",
+                is_table=file.table is not None,
             )
         try:
             return chosen.spectra(file)

@@ -76,6 +76,8 @@ def load_sample(store: Store, config: DataConfig) -> Sample:
     labels = store.labels.select(config.labels)
     use = np.isfinite(labels.values).any(axis=1)
     use &= store.column("snr") >= config.min_snr
+    if config.quality_cut:
+        use &= store.column("good")
     if config.split:
         use &= split == config.split
     rows = np.flatnonzero(use)
@@ -84,8 +86,9 @@ def load_sample(store: Store, config: DataConfig) -> Sample:
         raise InputError(
             store.path,
             expected="at least 20 stars with labels",
-            found=f"{stars} with split {config.split!r}, S/N >= {config.min_snr} and a known label",
-            fix="Loosen data.split or data.min_snr, or ingest more stars.",
+            found=f"{stars} with split {config.split!r}, S/N >= {config.min_snr}, a known label"
+            + (" and the quality cut of the survey" if config.quality_cut else ""),
+            fix="Loosen data.split, data.min_snr or data.quality_cut, or ingest more stars.",
         )
     return Sample(store, rows, velocities(store)[rows], labels.take(rows))
 

@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra.store import open_store
 from spectrolabe.training.data import Sample, Splits, batches, load_sample, split_stars
 
-__all__ = ["Fit", "fit", "train"]
+__all__ = ["Fit", "encode_sample", "fit", "train"]
 
 WARM_UP = 200  # steps
 LAST_RATE = 0.02  # of the learning rate, at the end of the cosine
@@ -83,7 +83,7 @@ def train(
         name = f"fold-{part}" if part < folds else "all"
         encoder = fit(config, splits, scale, output / name, progress=progress)
         if only is None and len(splits.calibration):
-            unseen.append(_encoded(encoder, splits.train, splits.calibration, scale))
+            unseen.append(_unseen(encoder, splits.train, splits.calibration, scale))
     if only is not None:
         return output
     estimator = _finish(config, encoder, scale, splits.train, unseen)
@@ -113,19 +113,28 @@ def _same_configuration(output: Path, config: TrainConfig) -> None:
     write_file(path, content.encode())
 
 
-def _encoded(
-    encoder: Encoder, train: Sample, unseen: Sample, scale: LabelScale
-) -> tuple[NDArray, NDArray, float]:
-    """Residuals and sigma of stars not trained on, and how much farther out they lie."""
-    mean, covariance, embedding = _encode_sample(encoder, unseen)
-    residual = scale.scale(unseen.labels.values) - mean
-    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-    reference = _encode_sample(encoder, train)[2]
-    farther = Coverage.fit(reference, embedding).limit / Coverage.fit(reference).limit
-    return residual, sigma, farther
+class _Unseen(NamedTuple):
+    """What a model says of stars it has not seen, and how much farther out they lie."""
+
+    residual: NDArray
+    sigma: NDArray
+    snr: NDArray
+    farther: float
 
 
-def _encode_sample(encoder: Encoder, sample: Sample) -> tuple[NDArray, NDArray, NDArray]:
+def _unseen(encoder: Encoder, train: Sample, unseen: Sample, scale: LabelScale) -> _Unseen:
+    mean, covariance, embedding = encode_sample(encoder, unseen)
+    reference = encode_sample(encoder, train)[2]
+    return _Unseen(
+        scale.scale(unseen.labels.values) - mean,
+        np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+        unseen.store.column("snr")[unseen.rows],
+        Coverage.fit(reference, embedding).limit / Coverage.fit(reference).limit,
+    )
+
+
+def encode_sample(encoder: Encoder, sample: Sample) -> tuple[NDArray, NDArray, NDArray]:
+    """Return scaled mean (N, L), scaled covariance (N, L, L) and embedding (N, D) of a sample."""
     encoder.eval()
     device = next(encoder.parameters()).device
     parts = [encode(encoder, pixels.to(device)) for pixels, _ in batches(sample, 32)]
@@ -138,26 +147,28 @@ def _finish(
     encoder: Encoder,
     scale: LabelScale,
     train: Sample,
-    unseen: list[tuple[NDArray, NDArray, float]],
+    unseen: Sequence[_Unseen],
 ) -> Estimator:
-    residual = np.concatenate([part[0] for part in unseen])
-    sigma = np.concatenate([part[1] for part in unseen])
+    residual, sigma, snr = (
+        np.concatenate([getattr(part, name) for part in unseen])
+        for name in ("residual", "sigma", "snr")
+    )
     rng = np.random.default_rng(config.training.seed)
     chosen = rng.permutation(len(train))[:REFERENCES]
-    reference = _encode_sample(encoder, train.take(np.sort(chosen)))[2]
+    reference = encode_sample(encoder, train.take(np.sort(chosen)))[2]
     inside = Coverage.fit(reference)
-    limit = inside.limit * float(np.median([part[2] for part in unseen]))
+    limit = inside.limit * float(np.median([part.farther for part in unseen]))
     return Estimator(
         encoder.cpu(),
         scale,
-        Recalibration.fit(residual, sigma),
+        Recalibration.fit(residual, sigma, snr),
         Coverage(inside.reference, inside.width, limit),
-        _card(config, train, residual, sigma, scale),
+        _card(config, train, residual, scale),
     )
 
 
 def _card(
-    config: TrainConfig, train: Sample, residual: NDArray, sigma: NDArray, scale: LabelScale
+    config: TrainConfig, train: Sample, residual: NDArray, scale: LabelScale
 ) -> dict[str, Any]:
     """What the model eats, what it was trained on, and its errors on stars not trained on."""
     store = train.store
@@ -373,7 +384,7 @@ def _select(state: Fit, selection: Sample, scale: LabelScale) -> dict[str, Any]:
     """Errors on the selection stars; remembers the best weights."""
     if not len(selection):
         return {}
-    mean = _encode_sample(state.average, selection)[0]
+    mean = encode_sample(state.average, selection)[0]
     residual = scale.scale(selection.labels.values) - mean
     spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0)
     score = float(np.mean(spread))
