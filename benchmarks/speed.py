@@ -127,7 +127,7 @@ def untrained(config: TrainConfig, sample: Sample) -> Estimator:
     return Estimator(
         encoder,
         LabelScale.fit(sample.labels),
-        Recalibration(ones, 0.1 * ones, ones),
+        Recalibration(0.0 * ones, ones, 0.1 * ones, ones),
         Coverage(reference.astype(np.float32), np.ones(embedding.shape[1], np.float32), 1.0),
         {},
     )

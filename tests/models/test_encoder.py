@@ -24,7 +24,7 @@ def estimator() -> Estimator:
     return Estimator(
         encoder,
         LabelScale(names, np.array([5800.0, 4.0, -0.3]), np.array([500.0, 0.4, 0.4])),
-        Recalibration(np.ones(3), np.zeros(3), np.zeros(3)),
+        Recalibration(np.zeros(3), np.ones(3), np.zeros(3), np.zeros(3)),
         Coverage(rng.normal(size=(20, 32)), np.ones(32), 1.0),
         {},
     )
@@ -83,15 +83,16 @@ def test_a_constant_resolution_may_be_given_per_pixel(estimator, stars):
     close(estimator.estimate([[spectrum]]).raw, estimator.estimate([[per_pixel]]).raw)
 
 
-def test_the_recalibration_scales_sigma_and_keeps_correlations(estimator, stars):
+def test_the_recalibration_shifts_scales_sigma_and_keeps_correlations(estimator, stars):
     raw = estimator.estimate(stars).raw
     wider = Estimator(
         estimator.encoder,
         estimator.scale,
-        Recalibration(np.array([2.0, 1.0, 3.0]), np.zeros(3), np.zeros(3)),
+        Recalibration(np.array([0.0, 0.5, 0.0]), np.array([2.0, 1.0, 3.0]), *np.zeros((2, 3))),
         estimator.coverage,
         {},
     ).estimate(stars)
     assert_allclose(wider.calibrated.sigma, raw.sigma * [2.0, 1.0, 3.0], rtol=1e-6)
     assert_allclose(wider.calibrated.correlation, raw.correlation, atol=1e-6)
-    assert_allclose(wider.calibrated.mean, raw.mean)
+    assert_allclose(wider.raw.mean, raw.mean)
+    assert_allclose(wider.calibrated.mean - raw.mean, [[0.0, 0.2, 0.0]] * len(stars), atol=1e-9)

@@ -12,10 +12,11 @@ from spectrolabe.models.uncertainty import Coverage, Recalibration
 def test_a_wrong_scale_is_found():
     rng = np.random.default_rng(1)
     sigma = rng.uniform(0.5, 2.0, size=(4000, 2))
-    residual = rng.normal(size=sigma.shape) * sigma * [2.0, 0.5]
+    residual = rng.normal(size=sigma.shape) * sigma * [2.0, 0.5] + [0.0, 0.3]
     snr = rng.uniform(20.0, 200.0, len(sigma))
     fixed = Recalibration.fit(residual, sigma, snr)
-    pulls = residual / fixed.sigma(sigma, snr)
+    assert fixed.shift == pytest.approx([0.0, 0.3], abs=0.1)
+    pulls = (residual - fixed.shift) / fixed.sigma(sigma, snr)
     assert pulls.std(axis=0) == pytest.approx([1.0, 1.0], abs=0.04)
 
 
@@ -56,7 +57,9 @@ def test_grossly_wrong_labels_do_not_widen_the_rest():
 
 def test_the_covariance_follows():
     covariance = np.array([[[4.0, 1.0], [1.0, 9.0]]])
-    fixed = Recalibration(np.array([2.0, 1.0]), np.array([0.0, 4.0]), np.array([30.0, 0.0]))
+    fixed = Recalibration(
+        np.zeros(2), np.array([2.0, 1.0]), np.array([0.0, 4.0]), np.array([30.0, 0.0])
+    )
     got = fixed.covariance(covariance, np.array([10.0]))[0]
     assert np.sqrt(np.diag(got)) == pytest.approx([5.0, 5.0])
     assert got[0, 1] / 25.0 == pytest.approx(1.0 / 6.0)

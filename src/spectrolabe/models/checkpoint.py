@@ -64,6 +64,7 @@ def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
                 "unit": LABELS[name].unit,
                 "centre": float(estimator.scale.centre[i]),
                 "width": float(estimator.scale.width[i]),
+                "shift": float(estimator.recalibration.shift[i]),
                 "sigma_scale": float(estimator.recalibration.scale[i]),
                 "sigma_floor": float(estimator.recalibration.floor[i]),
                 "sigma_noise": float(estimator.recalibration.noise[i]),
@@ -174,7 +175,7 @@ def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
     return Estimator(
         encoder,
         LabelScale(tuple(entry["name"] for entry in labels), column("centre"), column("width")),
-        Recalibration(column("sigma_scale"), column("sigma_floor"), column("sigma_noise")),
+        Recalibration(*map(column, ("shift", "sigma_scale", "sigma_floor", "sigma_noise"))),
         Coverage(
             tensors["coverage.reference"].float().numpy(),
             tensors["coverage.width"].numpy(),

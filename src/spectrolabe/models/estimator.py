@@ -113,14 +113,16 @@ class Estimator:
         self, mean: NDArray, covariance: NDArray, embedding: NDArray, snr: NDArray, ids: NDArray
     ) -> Estimate:
         """What `encode` returns, in physical units, before and after recalibration."""
-        physical = self.scale.unscale(mean)
 
-        def posterior(scaled: NDArray) -> LabelPosterior:
-            return LabelPosterior(self.names, physical, self.scale.unscale_covariance(scaled), ids)
+        def posterior(scaled: NDArray, spread: NDArray) -> LabelPosterior:
+            return LabelPosterior(
+                self.names, self.scale.unscale(scaled), self.scale.unscale_covariance(spread), ids
+            )
 
+        fixed = self.recalibration
         return Estimate(
-            raw=posterior(covariance),
-            calibrated=posterior(self.recalibration.covariance(covariance, snr)),
+            raw=posterior(mean, covariance),
+            calibrated=posterior(mean + fixed.shift, fixed.covariance(covariance, snr)),
             distance=self.coverage.distance(embedding) / self.coverage.limit,
         )
 

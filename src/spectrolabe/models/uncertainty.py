@@ -23,31 +23,32 @@ INSIDE = 0.99  # of stars like the training stars count as covered
 
 @dataclass(frozen=True, eq=False)
 class Recalibration:
-    """``sigma**2 -> (scale sigma)**2 + floor**2 + (noise / snr)**2``; correlations stay.
+    """``mean -> mean + shift``, ``sigma**2 -> (scale sigma)**2 + floor**2 + (noise / snr)**2``.
 
-    The last term is there because a network learns from noise added to good spectra, whose labels
+    Correlations stay. The last term is there because a network learns from noise added to good spectra, whose labels
     stay good, while the labels of truly noisy spectra are noisy themselves.
 
     Parameters
     ----------
-    scale, floor, noise : ndarray, shape (L,)
-        Floor and noise are in scaled label units; noise is the term at S/N = 1 a pixel.
+    shift, scale, floor, noise : ndarray, shape (L,)
+        All but scale are in scaled label units; noise is the term at S/N = 1 a pixel.
     """
 
+    shift: NDArray
     scale: NDArray
     floor: NDArray
     noise: NDArray
 
     def __post_init__(self) -> None:
-        for name in ("scale", "floor", "noise"):
+        for name in ("shift", "scale", "floor", "noise"):
             object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
 
     @classmethod
     def fit(cls, residual: NDArray, sigma: NDArray, snr: NDArray) -> Recalibration:
-        """Fit the three terms on stars that the model has not seen.
+        """Fit shift and terms on stars that the model has not seen.
 
-        Their ratios maximise a Student-t likelihood; their size is then set so that 68.3 per cent of
-        the residuals are within one sigma.
+        The shift is the median residual. The ratios of the terms maximise a Student-t likelihood;
+        their size is then set so that 68.3 per cent of the residuals are within one sigma.
 
         Parameters
         ----------
@@ -71,8 +72,11 @@ class Recalibration:
                     found=str(int(known.sum())),
                     fix="Raise data.calibration or data.folds, or leave the label out.",
                 )
-            r = residual[known, j] - np.median(residual[known, j])
-            terms.append(_terms(r, sigma[known, j], np.maximum(snr[known], LOWEST_SNR)))
+            shift = np.median(residual[known, j])
+            spread = _terms(
+                residual[known, j] - shift, sigma[known, j], np.maximum(snr[known], LOWEST_SNR)
+            )
+            terms.append([shift, *spread])
         return cls(*np.transpose(terms))
 
     def sigma(self, sigma: NDArray, snr: NDArray) -> NDArray:
