@@ -160,7 +160,8 @@ def flags_of(model, spectrum):
 
 def test_flags(model):
     star = made_up(np.random.default_rng(2), 1, step=6e-4)[0][0][0]
-    assert flags_of(model, star)[0] == ResultFlag(0)
+    # so little trained a model may know nothing yet
+    assert flags_of(model, star)[0] & ~ResultFlag.NO_RESULT == ResultFlag(0)
     assert ResultFlag.UNKNOWN_SURVEY in flags_of(model, star.replace(survey="apogee"))[0]
     moving = star.replace(frame="barycentric", rv=np.nan)
     assert ResultFlag.NO_VELOCITY in flags_of(model, moving)[0]
