@@ -23,9 +23,11 @@ INSIDE = 0.99  # of stars like the training stars count as covered
 
 @dataclass(frozen=True, eq=False)
 class Recalibration:
-    """``mean -> mean + shift``, ``sigma**2 -> (scale sigma)**2 + floor**2 + (noise / snr)**2``.
+    """What turns the model's own mean and sigma into calibrated ones; correlations stay.
 
-    Correlations stay. The last term is there because a network learns from noise added to good spectra, whose labels
+    ``mean -> mean + shift`` and ``sigma**2 -> (scale sigma)**2 + floor**2 + (noise / snr)**2``.
+
+    The last term is there because a network learns from noise added to good spectra, whose labels
     stay good, while the labels of truly noisy spectra are noisy themselves.
 
     Parameters
