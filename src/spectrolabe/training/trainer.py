@@ -196,7 +196,9 @@ def _card(
             "label_range": {
                 name: [float(low[i]), float(high[i])] for i, name in enumerate(scale.names)
             },
-            "label_spread": dict(zip(scale.names, scale.width.tolist(), strict=True)),
+            "label_spread": dict(
+                zip(scale.names, np.nanstd(train.labels.values, axis=0).tolist(), strict=True)
+            ),
         },
         "input": "native pixels (vacuum Angstrom, at rest by the survey's own velocity), ivar, R",
         "recalibrated_on": f"{len(residual)} spectra of stars that the predicting weights had not "
