@@ -28,6 +28,7 @@ from spectrolabe.models.posterior import LabelPosterior
 NAMES = ("teff", "logg", "fe_h")
 PROVENANCE = {
     "model": "encoder-1",
+    "command": "predict 'a b' / 'c d' -- " + "input / ' " * 20,
     "note": "it's Fe & Ni, 100 % 'quoted' ''twice'' é " + "long " * 60,
     "labels": list(NAMES),
     "training": {"stars": 818, "snr": 30.5, "path": "a\\b"},

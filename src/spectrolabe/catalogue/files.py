@@ -217,8 +217,8 @@ def _to_hdu(table: Table, provenance: str) -> fits.HDUList:
             header.set(f"TUNIT{i}", _fits_unit(column.unit), after=f"TFORM{i}")
         if column.description:
             header.set(f"TCOMM{i}", column.description, after=f"TFORM{i}")
-    # JSON may write these two as escapes; both have a meaning in a long FITS string
-    header[PROVENANCE_CARD] = provenance.replace("'", "\\u0027").replace("&", "\\u0026")
+    # JSON may write quotes as escapes; astropy loses a long string that has "/ '" in it
+    header[PROVENANCE_CARD] = provenance.replace("'", "\\u0027")
     for what, flags in (("result_flags", RESULT_FLAGS), ("<label>_flags", LABEL_FLAGS)):
         for flag, description in flags.items():
             header.add_comment(f"{what} {int(flag)} {flag.name}: {description}")
