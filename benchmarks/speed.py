@@ -137,7 +137,8 @@ def predict_store(model: Estimator, sample: Sample) -> None:
     """From the store to labels with uncertainties, without making `Spectrum` objects."""
     parts = [encode(model.encoder, pixels) for pixels, _ in batches(sample, BATCH)]
     mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
-    model.from_encoded(mean, covariance, embedding, sample.labels.star_id)
+    snr = sample.store.column("snr")[sample.rows]
+    model.physical(mean, covariance, embedding, snr, sample.labels.star_id)
 
 
 def load_all(sample: Sample) -> None:

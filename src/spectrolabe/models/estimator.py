@@ -107,12 +107,20 @@ class Estimator:
         mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
         snr = np.array([np.sqrt(sum(s.snr**2 for s in star)) for star in stars])
         ids = np.array([star[0].star_id for star in stars])
-        return self._physical(mean, covariance, embedding, snr, ids)
+        return self.physical(mean, covariance, embedding, snr, ids)
 
-    def _physical(
+    def physical(
         self, mean: NDArray, covariance: NDArray, embedding: NDArray, snr: NDArray, ids: NDArray
     ) -> Estimate:
-        """What `encode` returns, in physical units, before and after recalibration."""
+        """Return what `encode` gives in physical units, before and after recalibration.
+
+        Parameters
+        ----------
+        mean, covariance, embedding : ndarray, shapes (N, L), (N, L, L) and (N, D)
+        snr : ndarray, shape (N,)
+            S/N a pixel of all spectra of a star together.
+        ids : ndarray of str, shape (N,)
+        """
 
         def posterior(scaled: NDArray, spread: NDArray) -> LabelPosterior:
             return LabelPosterior(

@@ -103,7 +103,10 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
         log_wavelength[i, size:] = log_wavelength[i, size - 1]
         ivar[i, :size] = row.ivar
         np.copyto(flux[i, :size], row.flux, where=row.ivar > 0)
-    resolution = [float(np.median(row.resolution)) for row in rows]
+    resolution = [
+        float(np.median(row.resolution)) if np.ndim(row.resolution) else float(row.resolution)
+        for row in rows
+    ]
     star = np.repeat(np.arange(len(stars)), [len(star) for star in stars])
     return PixelBatch(
         torch.from_numpy(log_wavelength),
