@@ -39,25 +39,27 @@ def stars():
     return [*wide, *narrow, [pair[0][0], narrow[0][0]], [pair[1][0]]]
 
 
-def close(one, other):
+def assert_close(one, other):
     assert_allclose(one.mean, other.mean, rtol=2e-5, atol=1e-4)
     assert_allclose(one.covariance, other.covariance, rtol=2e-4, atol=1e-6)
 
 
 def test_batch_size_changes_nothing(estimator, stars):
-    close(estimator.estimate(stars, batch_size=1).raw, estimator.estimate(stars, batch_size=64).raw)
+    assert_close(
+        estimator.estimate(stars, batch_size=1).raw, estimator.estimate(stars, batch_size=64).raw
+    )
 
 
 def test_order_changes_nothing(estimator, stars):
     order = np.random.default_rng(1).permutation(len(stars))
     shuffled = estimator.estimate([stars[i] for i in order]).raw
-    close(estimator.estimate(stars).raw.take(order), shuffled)
+    assert_close(estimator.estimate(stars).raw.take(order), shuffled)
 
 
 def test_the_order_of_the_spectra_of_a_star_changes_nothing(estimator, stars):
     pair = stars[7]
     assert len(pair) == 2
-    close(estimator.estimate([pair]).raw, estimator.estimate([pair[::-1]]).raw)
+    assert_close(estimator.estimate([pair]).raw, estimator.estimate([pair[::-1]]).raw)
 
 
 def test_a_second_spectrum_does_change_the_result(estimator, stars):
@@ -74,13 +76,13 @@ def test_what_lies_under_a_bad_pixel_changes_nothing(estimator, stars):
     flux[50:60] = np.nan
     hidden = spectrum.replace(flux=flux, ivar=ivar)
     shown = spectrum.replace(ivar=ivar)
-    close(estimator.estimate([[hidden]]).raw, estimator.estimate([[shown]]).raw)
+    assert_close(estimator.estimate([[hidden]]).raw, estimator.estimate([[shown]]).raw)
 
 
 def test_a_constant_resolution_may_be_given_per_pixel(estimator, stars):
     spectrum = stars[0][0]
     per_pixel = spectrum.replace(resolution=np.full(len(spectrum), spectrum.resolution))
-    close(estimator.estimate([[spectrum]]).raw, estimator.estimate([[per_pixel]]).raw)
+    assert_close(estimator.estimate([[spectrum]]).raw, estimator.estimate([[per_pixel]]).raw)
 
 
 def test_the_recalibration_shifts_scales_sigma_and_keeps_correlations(estimator, stars):

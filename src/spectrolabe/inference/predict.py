@@ -143,7 +143,7 @@ def predict(
     sources = _Sources([str(i) for i in inputs], survey, workers, together == "star", writer.done)
     bad: list[tuple[str, str]] = []
     stars = 0
-    for part in shown_progress(sources.parts(), sources.total, "predict", lambda part: part.size):
+    for part in shown_progress(sources.parts(), sources.total, "predict", lambda p: p.size):
         groups, unusable = _groups(part.spectra, together, visits)
         bad += part.unread + unusable
         table = catalogue_of(estimator, groups) if groups else Table()
@@ -166,12 +166,17 @@ def _list_bad(output: Path, bad: Sequence[tuple[str, str]]) -> None:
 
 
 class _Part(NamedTuple):
-    """Some of the inputs, read: what is done with them, and how many files or spectra they are."""
+    """Some of the inputs, read: what is done with them."""
 
     inputs: list[str]
-    size: int
     spectra: list[Spectrum]
     unread: list[tuple[str, str]]
+    of_store: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many files, or rows of a store."""
+        return len(self.spectra) if self.of_store else len(self.inputs)
 
 
 class _Sources:
@@ -195,18 +200,20 @@ class _Sources:
 
     def parts(self) -> Iterator[_Part]:
         """Files first, then stores."""
-        step = max(len(self.files), 1) if self.whole else BATCH
-        for start in range(0, len(self.files), step):
-            chosen = self.files[start : start + step]
-            spectra: list[Spectrum] = []
-            unread: list[tuple[str, str]] = []
-            for file, found in read_all(chosen, self.survey, self.workers):
-                if isinstance(found, Unread):
-                    unread.append((file.name, found.reason))
-                else:
-                    # files of one name in two folders stay apart
-                    spectra += [s.replace(meta={**s.meta, "file": file.name}) for s in found]
-            yield _Part([f.path.as_posix() for f in chosen], len(chosen), spectra, unread)
+        step = len(self.files) if self.whole else BATCH
+        part = _Part([], [], [])
+        for file, found in read_all(self.files, self.survey, self.workers):
+            part.inputs.append(file.path.as_posix())
+            if isinstance(found, Unread):
+                part.unread.append((file.name, found.reason))
+            else:
+                # files of one name in two folders stay apart
+                part.spectra.extend(s.replace(meta={**s.meta, "file": file.name}) for s in found)
+            if len(part.inputs) == step:
+                yield part
+                part = _Part([], [], [])
+        if part.inputs:
+            yield part
         for store in self.stores:
             yield from self._of_store(store)
 
@@ -221,7 +228,8 @@ class _Sources:
             if name in self.done:
                 self.skipped += 1
                 continue
-            yield _Part([name], int(last - first), [store[int(i)] for i in order[first:last]], [])
+            rows = [store[int(i)] for i in order[first:last]]
+            yield _Part([name], rows, [], of_store=True)
 
 
 def _groups(
