@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 MOST_ROWS = 20  # spectra of one file in the table of `read`
-MOST_REASONS = 5  # reasons that `ingest` prints
+MOST_REASONS = 5  # reasons that are printed
 
 app = typer.Typer(
     name="spectrolabe",
@@ -47,6 +48,15 @@ def _complain(message: str) -> None:
 
     console = Console(stderr=True, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def _leave_with(bad: Sequence[tuple[str, str]], what: str) -> None:
+    """Print the first reasons and leave with exit code 1, if anything was bad."""
+    for name, reason in bad[:MOST_REASONS]:
+        _complain(reason if name in reason else f"{name}: {reason}")
+    if bad:
+        _complain(f"{len(bad)} {what}")
+        raise typer.Exit(1)
 
 
 def _print_version(wanted: bool) -> None:
@@ -215,11 +225,7 @@ def ingest(
         f"files in {report.seconds:.1f} s ({rate:.0f} files/s)"
         + (f"; {report.skipped} files were done before" if report.skipped else "")
     )
-    if report.bad:
-        for file, reason in report.bad[:MOST_REASONS]:
-            _complain(reason if file in reason else f"{file}: {reason}")
-        _complain(f"{len(report.bad)} left out, listed in {report.store / BAD}")
-        raise typer.Exit(1)
+    _leave_with(report.bad, f"left out, listed in {report.store / BAD}")
 
 
 @app.command()
@@ -307,8 +313,4 @@ def predict(
         f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.0f} stars/s)"
         + (f"; {report.skipped} inputs were done before" if report.skipped else "")
     )
-    if report.bad:
-        for name, reason in report.bad[:MOST_REASONS]:
-            _complain(reason if name in reason else f"{name}: {reason}")
-        _complain(f"{len(report.bad)} without a result, listed in {report.catalogue}.bad.csv")
-        raise typer.Exit(1)
+    _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")

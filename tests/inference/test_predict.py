@@ -106,6 +106,7 @@ def test_bad_files_are_listed_and_the_good_rows_written(model, folder, tmp_path)
 
 def test_an_interrupted_prediction_continues(model, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 2)
+    (folder / "a-broken.fits").write_bytes(b"SIMPLE  =                    T" + b" " * 3000)
     calls = []
 
     def counted(estimator, stars):
@@ -119,7 +120,9 @@ def test_an_interrupted_prediction_continues(model, folder, tmp_path, monkeypatc
         predict(model, [folder], tmp_path / "cat.parquet")
     monkeypatch.setattr(module, "catalogue_of", catalogue_of)
     report = predict(model, [folder], tmp_path / "cat.parquet")
-    assert (report.skipped, report.stars) == (2, 3)
+    assert (report.skipped, report.stars) == (2, 4)
+    assert [name for name, _ in report.bad] == ["a-broken.fits"]  # of the first run
+    assert "a-broken.fits" in (tmp_path / "cat.parquet.bad.csv").read_text()
     again = predict(model, [folder], tmp_path / "whole.parquet")
     one, other = read_catalogue(report.catalogue), read_catalogue(again.catalogue)
     assert list(one["file"]) == list(other["file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import spectrolabe
 from spectrolabe.catalogue import CatalogueWriter
 from spectrolabe.errors import InputError
 from spectrolabe.inference.rows import catalogue_of
-from spectrolabe.models.checkpoint import load
+from spectrolabe.models.checkpoint import load, write_file
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import Store, is_store, open_store
 from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
@@ -141,15 +142,16 @@ def predict(
         raise InputError("together", expected="'file' or 'star'", found=repr(together))
     writer = CatalogueWriter(output, provenance)
     sources = _Sources([str(i) for i in inputs], survey, workers, together == "star", writer.done)
-    bad: list[tuple[str, str]] = []
+    listed = Path(output).with_name(Path(output).name + ".bad.csv")
+    bad = _listed_bad(listed) if writer.done else []
     stars = 0
     for part in shown_progress(sources.parts(), sources.total, "predict", lambda p: p.size):
         groups, unusable = _groups(part.spectra, together, visits)
-        bad += part.unread + unusable
+        bad = list(dict.fromkeys([*bad, *part.unread, *unusable]))
+        _list_bad(listed, bad)  # before the part: what is done with is listed
         table = catalogue_of(estimator, groups) if groups else Table()
         writer.append(table, part.inputs)
         stars += len(table)
-    _list_bad(Path(output), bad)
     done = writer.finish(
         {"created": datetime.now(UTC).isoformat("T", "seconds"), "command": command}
     )
@@ -157,12 +159,21 @@ def predict(
     return PredictReport(done, stars, sources.skipped, tuple(bad), seconds)
 
 
-def _list_bad(output: Path, bad: Sequence[tuple[str, str]]) -> None:
-    path = output.with_name(output.name + ".bad.csv")
-    path.unlink(missing_ok=True)
+def _list_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([("input", "reason"), *bad])
     if bad:
-        with path.open("w", newline="") as stream:
-            csv.writer(stream).writerows([("input", "reason"), *bad])
+        write_file(path, text.getvalue().encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _listed_bad(path: Path) -> list[tuple[str, str]]:
+    """What an interrupted run listed, of the inputs that will not be read again."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [(name, reason) for name, reason in list(csv.reader(stream))[1:]]
 
 
 class _Part(NamedTuple):
