@@ -1,0 +1,1 @@
+"""A synthetic sky: stars, and what each survey would write of them."""

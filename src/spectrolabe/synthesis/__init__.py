@@ -1,0 +1,1 @@
+"""Ab initio spectra: model atmospheres, opacity and transfer in LTE."""
