@@ -48,7 +48,7 @@ class Atmosphere:
     mixture : ndarray, shape (92,)
         n_X / n_H with which the grid was computed.
     extrapolated : bool
-        Whether a model that the grid lacks had to be extrapolated in log g.
+        Whether the grid lacks a model here, so that others of its Teff and [Fe/H] stand in.
     """
 
     teff: float
@@ -76,7 +76,7 @@ def interpolate_atmosphere(
 
     log tau5000, ln T, ln Pe and ln Pg are interpolated at fixed layer number (the layers of a
     grid are at the same Rosseland depths). A model that the grid lacks is replaced by the line
-    through the two nearest ones of its Teff and [Fe/H] in log g, at most 1.5 dex away.
+    through the two nearest ones of its Teff and [Fe/H] in log g, at most 2 dex away.
 
     Parameters
     ----------
@@ -166,12 +166,12 @@ def _node(
     above, below = there[there > j], there[there < j]
     if len(above) and len(below):
         a, b = below[-1], above[0]
-    elif len(there) > 1 and distance.min() <= 1.5:
+    elif len(there) > 1 and distance.min() <= 2.0:
         a, b = (above[0], above[1]) if len(above) else (below[-2], below[-1])
     else:
         raise InputError(
             f"{source} at " + ", ".join(f"{name} = {value:g}" for name, value in labels.items()),
-            expected="a model atmosphere at most 1.5 dex away in log g",
+            expected="a model atmosphere at most 2 dex away in log g",
             found="none",
             fix="No such star is known to the grid; give labels of a star that exists.",
         )

