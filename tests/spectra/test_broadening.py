@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
 from spectrolabe.errors import InputError
-from spectrolabe.spectra.broadening import broaden, convolve_lsf, rotate
+from spectrolabe.spectra.broadening import broaden, convolve_lsf, macroturbulence, rotate
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 LINE = 5500.0
@@ -158,6 +158,23 @@ def test_rotation_variance_equals_the_stated_gaussian():
     assert variance(1 - broaden(LOG_GRID, flux, 110.0)) == pytest.approx(rotated, rel=0.04)
 
 
+@pytest.mark.parametrize("grid", [LOG_GRID, np.linspace(6540.0, 6590.0, 5001)], ids=["log", "even"])
+def test_macroturbulence_profile_is_that_of_gray(grid):
+    v_macro = 60.0
+    pixel = grid.size // 2
+    flux = np.zeros(grid.size)
+    flux[pixel] = 1.0
+    area = (grid[pixel + 1] - grid[pixel - 1]) / 2
+    got = macroturbulence(grid, flux, v_macro) / area * grid[pixel] * v_macro / SPEED_OF_LIGHT
+    u = np.abs(np.log(grid / grid[pixel])) * SPEED_OF_LIGHT / v_macro
+    # two half discs of Gaussian streams, seen under all angles (Gray 2008, eq. 17.13)
+    t = (np.arange(4000) + 0.5) / 4000 * np.pi / 2
+    s, c = np.sin(t)[:, None], np.cos(t)[:, None]
+    streams = np.exp(-((u / c) ** 2)) / c + np.exp(-((u / s) ** 2)) / s
+    want = (streams * 2 * s * c).mean(axis=0) * np.pi / 2 / 2 / np.sqrt(np.pi)
+    np.testing.assert_allclose(got, want, atol=2e-3)
+
+
 def test_no_broadening_is_the_identity_and_no_alias():
     flux = np.random.default_rng(0).normal(size=LOG_GRID.size)
     for same in (
@@ -165,6 +182,7 @@ def test_no_broadening_is_the_identity_and_no_alias():
         convolve_lsf(LOG_GRID, flux, 5000.0, 5000.0),
         broaden(LOG_GRID, flux, 0.0),
         rotate(LOG_GRID, flux, 0.0),
+        macroturbulence(LOG_GRID, flux, 0.0),
     ):
         np.testing.assert_array_equal(same, flux)
         assert not np.shares_memory(same, flux)

@@ -1,6 +1,6 @@
 """Spectra: the type, what an instrument does to them, continuum, and the store."""
 
-from spectrolabe.spectra.broadening import broaden, convolve_lsf, rotate
+from spectrolabe.spectra.broadening import broaden, convolve_lsf, macroturbulence, rotate
 from spectrolabe.spectra.continuum import normalise, polynomial_continuum, running_continuum
 from spectrolabe.spectra.observe import (
     Instrument,
@@ -27,6 +27,7 @@ __all__ = [
     "broaden",
     "convolve_lsf",
     "doppler_shift",
+    "macroturbulence",
     "normalise",
     "observation_operator",
     "observe",

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import convolve1d
+from scipy.special import erf, erfc
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra.grid import (
@@ -25,10 +26,18 @@ from spectrolabe.spectra.grid import (
 )
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["broaden", "convolve_lsf", "lsf_variance", "rotate", "velocity_variance"]
+__all__ = [
+    "broaden",
+    "convolve_lsf",
+    "lsf_variance",
+    "macroturbulence",
+    "rotate",
+    "velocity_variance",
+]
 
 FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a Gaussian of sigma 1
 REACH = 5.5  # sigma at which a Gaussian kernel ends: 4e-8 of its area lies beyond
+MACRO_REACH = 3.5  # v_macro at which the profile ends: 2e-7 of its area lies beyond
 NARROW = 0.5  # variance in squared steps below which a sampled Gaussian loses its variance
 BLOCK = 500_000  # weights held at a time
 DIRECT = 50  # half-width in pixels below which a direct sum is quicker than an FFT
@@ -136,27 +145,79 @@ def rotate(
     if not 0 <= limb_darkening <= 1:
         raise InputError("limb_darkening", expected="0 to 1", found=f"{limb_darkening}")
     width = vsini / SPEED_OF_LIGHT
+    return _profile(grid, values, width, 1.0, lambda u: _rotated(u, limb_darkening))
+
+
+def macroturbulence(wavelength: ArrayLike, flux: ArrayLike, v_macro: float) -> NDArray:
+    """Convolve a spectrum with radial-tangential macroturbulence, on its own grid.
+
+    Parameters
+    ----------
+    wavelength : array_like, shape (M,)
+        Vacuum Angstrom, strictly ascending; steps well below ``wavelength * v_macro / c``.
+    flux : array_like, shape (..., M)
+    v_macro : float
+        Most probable velocity of the radial and of the tangential streams, which cover half of
+        the disc each, in km/s.
+
+    Returns
+    -------
+    ndarray, shape (..., M), float64
+
+    Raises
+    ------
+    InputError
+        If ``v_macro`` is negative, or flux not finite.
+
+    Notes
+    -----
+    Gray (2008, The Observation and Analysis of Stellar Photospheres, eq. 17.14): the profile is
+    2 (exp(-u^2) - sqrt(pi) |u| erfc |u|) / sqrt(pi), u in units of ``v_macro``, and is integrated
+    over each pixel.
+    """
+    grid = checked_grid("wavelength", wavelength)
+    values = checked_flux(grid, flux)
+    if not 0 <= v_macro < SPEED_OF_LIGHT:
+        raise InputError("v_macro", expected="a velocity of 0 or more, in km/s", found=f"{v_macro}")
+    return _profile(grid, values, v_macro / SPEED_OF_LIGHT, MACRO_REACH, _streamed)
+
+
+def _profile(
+    grid: NDArray,
+    values: NDArray,
+    width: float,
+    reach: float,
+    integral: Callable[[NDArray], NDArray],
+) -> NDArray:
+    """Convolve with a profile given by its integral up to u, u in units of ``width``."""
     if width == 0:
         return values
 
     def weights(low: NDArray, high: NDArray) -> NDArray:
-        return _rotated(high / width, limb_darkening) - _rotated(low / width, limb_darkening)
+        return integral(high / width) - integral(low / width)
 
     x = np.log(grid)
     step = uniform_step(x)
     if step is not None:
-        half = int(np.ceil(width / step + 0.5))
+        half = int(np.ceil(reach * width / step + 0.5))
         offset = step * np.arange(-half, half + 1)
         return _convolve(values, weights(offset - step / 2, offset + step / 2))
     low, high = pixel_edges(x)
-    first = np.searchsorted(high, x - width, side="right")
-    last = np.searchsorted(low, x + width, side="left")
+    first = np.searchsorted(high, x - reach * width, side="right")
+    last = np.searchsorted(low, x + reach * width, side="left")
     return _weighted(
         values,
         first,
         last,
         lambda row, column: weights(low[column] - x[row], high[column] - x[row]),
     )
+
+
+def _streamed(u: NDArray) -> NDArray:
+    """Integral of the radial-tangential profile from 0 to u."""
+    x = np.abs(u)
+    half = erf(x) / 2 - x**2 * erfc(x) + x * np.exp(-(x**2)) / np.sqrt(np.pi)
+    return np.sign(u) * half
 
 
 def _rotated(u: NDArray, limb_darkening: float) -> NDArray:
