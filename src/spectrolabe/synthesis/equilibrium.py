@@ -1,0 +1,545 @@
+"""Ionisation and molecular equilibrium of a gas at given temperature and pressure.
+
+All species follow from the densities of the neutral atoms and of the electrons by the laws of
+Saha and of Guldberg and Waage. The unknowns are the logarithms of those densities and of the
+density of hydrogen nuclei; Newton's method solves for the logarithms of the conservation laws
+(each element, charge, total pressure), which are nearly linear in the unknowns wherever one
+species dominates, so that it converges from a poor start too.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.synthesis.constants import (
+    ATOMIC_MASS,
+    BOLTZMANN,
+    BOLTZMANN_EV,
+    ELECTRON_MASS,
+    PLANCK,
+)
+from spectrolabe.synthesis.elements import MASS, SYMBOLS
+from spectrolabe.synthesis.gas import Gas
+from spectrolabe.synthesis.tables import load_table
+
+__all__ = ["IONISATION", "Chemistry", "chemistry", "equilibrium", "partition_function", "solve"]
+
+STAGES = ("1", "2", "3")
+TOLERANCE = 1e-10  # of every conservation law, relative
+STEPS = 200
+NONE_LEFT = 1e-40  # stands for the abundance of an absent element, whose logarithm is needed
+
+
+def _ionisation() -> Mapping[str, NDArray]:
+    energies = load_table("atoms")["ionisation"]
+    return MappingProxyType(dict(zip(SYMBOLS, energies, strict=True)))
+
+
+IONISATION: Mapping[str, NDArray] = _ionisation()
+"""By symbol: energies (eV) that ionise the neutral, singly and doubly ionised atom (NIST)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Reactions:
+    """Which atoms make which molecules.
+
+    `core` are the elements (indices into SYMBOLS) that form molecules, those of few partners
+    first so that elimination fills in little; `others` form none. Molecule m has the atoms
+    ``members[first[m]:first[m + 1]]`` (indices into core), ``counts`` of each.
+    """
+
+    names: tuple[str, ...]
+    core: NDArray
+    others: NDArray
+    first: NDArray
+    members: NDArray
+    counts: NDArray
+    electrons: NDArray
+
+
+@functools.cache
+def _reactions() -> _Reactions:
+    table = load_table("molecules")
+    formula = np.asarray(table["formula"], dtype=np.int64)
+    atoms = formula[:, :-1]
+    partners = (atoms > 0).sum(axis=0)
+    core = np.flatnonzero(partners)
+    core = core[np.argsort(partners[core], kind="stable")]
+    owner, members = np.nonzero(atoms[:, core])
+    return _Reactions(
+        names=tuple(str(name) for name in table["name"]),
+        core=core,
+        others=np.flatnonzero(partners == 0),
+        first=np.searchsorted(owner, np.arange(len(formula) + 1)),
+        members=members,
+        counts=atoms[:, core][owner, members],
+        electrons=formula[:, -1],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Chemistry:
+    """What the equilibrium takes from the temperature alone.
+
+    Parameters
+    ----------
+    temperature : ndarray, shape (L,)
+        K.
+    atoms : ndarray, shape (92, 3, L)
+        Partition functions.
+    molecules : ndarray, shape (N, L)
+        Partition functions.
+    ln_saha : ndarray, shape (L, 92, 2)
+        ln of n(stage + 1) n_e / n(stage), 1/cm3.
+    ln_formation : ndarray, shape (L, N)
+        ln of the density of the molecule over the product of those of its neutral atoms
+        and electrons, cgs.
+    """
+
+    temperature: NDArray
+    atoms: NDArray
+    molecules: NDArray
+    ln_saha: NDArray
+    ln_formation: NDArray
+
+
+def chemistry(temperature: ArrayLike) -> Chemistry:
+    """Return the partition functions and equilibrium constants at some temperatures.
+
+    Parameters
+    ----------
+    temperature : array_like, shape (L,)
+        K. Partition functions are constant below 992 K and above 20,952 K.
+    """
+    kelvin = np.atleast_1d(np.asarray(temperature, dtype=float))
+    table = load_table("molecules")
+    ln_atoms = _interpolated("atoms", kelvin)
+    ln_molecules = _interpolated("molecules", kelvin)
+    free = 1.5 * np.log(2.0 * np.pi * BOLTZMANN * kelvin / PLANCK**2)  # per unit mass
+    ln_electron = np.log(2.0) + free + 1.5 * np.log(ELECTRON_MASS)
+    energy = load_table("atoms")["ionisation"][:, :2, None] / (BOLTZMANN_EV * kelvin)
+    ln_saha = ln_atoms[:, 1:] - ln_atoms[:, :-1] + ln_electron - energy
+
+    formula = np.asarray(table["formula"], dtype=float)
+    mass = np.append(MASS * ATOMIC_MASS, ELECTRON_MASS)
+    ln_free_atom = ln_atoms[:, 0] + free + 1.5 * np.log(MASS * ATOMIC_MASS)[:, None]
+    ln_formation = (
+        ln_molecules
+        + free
+        + 1.5 * np.log(formula @ mass)[:, None]
+        + table["dissociation"][:, None] / (BOLTZMANN_EV * kelvin)
+        - formula @ np.vstack([ln_free_atom, ln_electron])
+    )
+    return Chemistry(
+        temperature=kelvin,
+        atoms=np.exp(ln_atoms),
+        molecules=np.exp(ln_molecules),
+        ln_saha=np.ascontiguousarray(ln_saha.transpose(2, 0, 1)),
+        ln_formation=np.ascontiguousarray(ln_formation.T),
+    )
+
+
+def _interpolated(name: str, kelvin: NDArray) -> NDArray:
+    """ln Q of all species of a table: cubic in ln T through the four nodes around."""
+    table = load_table(name)
+    nodes = table["ln_temperature"]
+    x = np.clip(np.log(kelvin), nodes[0], nodes[-1])
+    step = (nodes[-1] - nodes[0]) / (len(nodes) - 1)
+    left = np.clip(((x - nodes[0]) / step).astype(int), 1, len(nodes) - 3)
+    u = (x - nodes[left]) / step
+    weights = (
+        -u * (u - 1.0) * (u - 2.0) / 6.0,
+        (u + 1.0) * (u - 1.0) * (u - 2.0) / 2.0,
+        -(u + 1.0) * u * (u - 2.0) / 2.0,
+        (u + 1.0) * u * (u - 1.0) / 6.0,
+    )
+    values = table["ln_partition"]
+    return sum(weight * values[..., left + k - 1] for k, weight in enumerate(weights))
+
+
+def partition_function(species: str, temperature: ArrayLike) -> NDArray:
+    """Return the partition function of an atom, an ion or a molecule.
+
+    Parameters
+    ----------
+    species : str
+        ``"Fe 1"`` (neutral), ``"Fe 2"``, ``"Fe 3"``, or a molecule such as ``"CH"``.
+    temperature : array_like, shape (L,)
+        K.
+
+    Returns
+    -------
+    ndarray, shape (L,)
+
+    Raises
+    ------
+    InputError
+        If there is no such species.
+    """
+    state = chemistry(temperature)
+    names = _reactions().names
+    if species in names:
+        return state.molecules[names.index(species)]
+    symbol, _, stage = species.partition(" ")
+    if symbol not in SYMBOLS or stage not in STAGES:
+        raise unknown_name("species", species, [*names, "Fe 1", "Fe 2", "Fe 3"], kind="species")
+    return state.atoms[SYMBOLS.index(symbol), STAGES.index(stage)]
+
+
+def equilibrium(
+    temperature: ArrayLike,
+    pressure: ArrayLike,
+    abundances: ArrayLike,
+    electrons: ArrayLike | None = None,
+) -> Gas:
+    """Solve the ionisation and molecular equilibrium in L layers.
+
+    Parameters
+    ----------
+    temperature : array_like, shape (L,)
+        K.
+    pressure : array_like, shape (L,)
+        Gas pressure including electrons, dyn/cm2.
+    abundances : array_like, shape (92,)
+        n_X / n_H, H to U; that of hydrogen is 1.
+    electrons : array_like, shape (L,), optional
+        A guess of the electron density, 1/cm3.
+
+    Returns
+    -------
+    Gas
+        The elements of nonzero abundance and all molecules; conservation of each element, of
+        charge and of the total pressure holds to 1e-10. ``H-``, ``H2+`` and a few more molecular
+        ions are among the molecules.
+
+    Raises
+    ------
+    InputError
+        If shapes differ, a number is not positive and finite, or no solution is found.
+    """
+    return solve(chemistry(temperature), pressure, abundances, electrons)
+
+
+def solve(
+    state: Chemistry,
+    pressure: ArrayLike,
+    abundances: ArrayLike,
+    electrons: ArrayLike | None = None,
+) -> Gas:
+    """Solve as `equilibrium` does, with the constants at the temperatures already at hand."""
+    kelvin = state.temperature
+    force = np.atleast_1d(np.asarray(pressure, dtype=float))
+    ratio = np.asarray(abundances, dtype=float)
+    _check(kelvin, force, ratio)
+    reactions = _reactions()
+    particles = force / (BOLTZMANN * kelvin)
+    guess = np.zeros_like(kelvin) if electrons is None else np.asarray(electrons, dtype=float)
+    saha = np.exp(np.minimum(state.ln_saha, 600.0))
+    core, others = reactions.core, reactions.others
+    unknown, residual = _solve_layers(
+        particles,
+        guess,
+        np.maximum(ratio[core], NONE_LEFT),
+        saha[:, core],
+        ratio[others],
+        saha[:, others],
+        state.ln_formation,
+        reactions.first,
+        reactions.members,
+        reactions.counts,
+        reactions.electrons,
+    )
+    worst = int(np.argmax(np.where(np.isfinite(residual), residual, np.inf)))
+    if not residual[worst] < TOLERANCE:
+        raise InputError(
+            "equilibrium",
+            expected="a gas whose conservation laws can be met",
+            found=f"an imbalance of {residual[worst]:.1e} at {kelvin[worst]:.0f} K, "
+            f"{force[worst]:.3g} dyn/cm2",
+            fix="Check the abundances and the atmosphere.",
+        )
+    return _gas(state, force, ratio, unknown, saha)
+
+
+def _check(kelvin: NDArray, pressure: NDArray, ratio: NDArray) -> None:
+    fine = (
+        kelvin.ndim == 1
+        and kelvin.shape == pressure.shape
+        and ratio.shape == (len(SYMBOLS),)
+        and all(np.all(np.isfinite(x)) for x in (kelvin, pressure, ratio))
+        and bool(np.all(kelvin > 0) and np.all(pressure > 0) and np.all(ratio >= 0))
+        and ratio[0] == 1.0
+    )
+    if not fine:
+        raise InputError(
+            "equilibrium",
+            expected="positive temperature and pressure of one length; 92 abundances, hydrogen 1",
+            found=f"shapes {kelvin.shape}, {pressure.shape}, {ratio.shape}, or values out of range",
+            fix="Use elements.mixture for abundances.",
+        )
+
+
+def _gas(
+    state: Chemistry, pressure: NDArray, ratio: NDArray, unknown: NDArray, saha: NDArray
+) -> Gas:
+    """All densities from those of the neutral atoms, of electrons and of hydrogen nuclei."""
+    reactions = _reactions()
+    electrons = np.exp(unknown[:, -2])
+    hydrogen = np.exp(unknown[:, -1])
+    first = saha[..., 0].T / electrons
+    second = first * saha[..., 1].T / electrons
+    stages = np.stack([np.ones_like(first), first, second], axis=1)
+    neutral = ratio[:, None] * hydrogen / stages.sum(axis=1)
+    neutral[reactions.core] = np.exp(unknown[:, :-2].T)
+    stages *= neutral[:, None]
+    formula = np.asarray(load_table("molecules")["formula"], dtype=float)
+    basis = np.hstack([unknown[:, :-2], unknown[:, -2:-1]])
+    stoichiometry = formula[:, np.append(reactions.core, -1)]
+    molecules = np.exp(state.ln_formation + basis @ stoichiometry.T).T
+
+    present = np.flatnonzero(ratio > 0)
+    partition = {SYMBOLS[z]: state.atoms[z] for z in present}
+    partition.update(zip(reactions.names, state.molecules, strict=True))
+    return Gas(
+        temperature=state.temperature,
+        pressure=pressure,
+        electrons=electrons,
+        hydrogen=hydrogen,
+        density=hydrogen * (ratio @ MASS) * ATOMIC_MASS,
+        atoms={SYMBOLS[z]: stages[z] for z in present},
+        molecules=dict(zip(reactions.names, molecules, strict=True)),
+        partition=partition,
+    )
+
+
+@njit(cache=True)
+def _solve_layers(
+    particles, guess, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
+):  # pragma: no cover
+    """Unknowns (L, C + 2) and the largest imbalance (L,) of all layers, each from the one above."""
+    layers = len(particles)
+    size = len(a) + 2
+    unknown = np.empty((layers, size))
+    residual = np.empty(layers)
+    for layer in range(layers):
+        x = unknown[layer]
+        s, s_others = saha[layer], saha_others[layer]
+        done = False
+        for attempt in range(3):
+            if attempt == 0 and layer > 0 and residual[layer - 1] < TOLERANCE:
+                shift = np.log(particles[layer] / particles[layer - 1])
+                x[:] = unknown[layer - 1] + shift
+                if guess[layer] > 0.0:
+                    x[size - 2] = np.log(guess[layer])
+            else:
+                _start(x, particles[layer], guess[layer], a, s, a_others, s_others)
+            residual[layer] = _newton(
+                x,
+                particles[layer],
+                a,
+                s,
+                a_others,
+                s_others,
+                ln_k[layer],
+                first,
+                members,
+                counts,
+                charges,
+                8.0 if attempt < 2 else 0.5,
+            )
+            done = residual[layer] < TOLERANCE
+            if done:
+                break
+    return unknown, residual
+
+
+@njit(cache=True)
+def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no cover
+    """Atoms and ions alone: bisection of the charge balance in ln n_e."""
+    total = a.sum() + a_others.sum()
+    high = np.log(particles)
+    low = high - 60.0
+    if guess > 0.0:
+        low = high = np.log(guess)
+    while high - low > 1e-2:
+        middle = 0.5 * (low + high)
+        electrons = np.exp(middle)
+        hydrogen = (particles - electrons) / total
+        charge = 0.0
+        for i in range(len(a)):
+            r = saha[i, 0] / electrons
+            rr = r * saha[i, 1] / electrons
+            charge += a[i] * (r + 2.0 * rr) / (1.0 + r + rr)
+        for i in range(len(a_others)):
+            r = saha_others[i, 0] / electrons
+            rr = r * saha_others[i, 1] / electrons
+            charge += a_others[i] * (r + 2.0 * rr) / (1.0 + r + rr)
+        if charge * hydrogen > electrons:
+            low = middle
+        else:
+            high = middle
+    electrons = min(np.exp(0.5 * (low + high)), 0.6 * particles)
+    hydrogen = (particles - electrons) / total
+    for i in range(len(a)):
+        r = saha[i, 0] / electrons
+        x[i] = np.log(a[i] * hydrogen / (1.0 + r * (1.0 + saha[i, 1] / electrons)))
+    x[len(a)] = np.log(electrons)
+    x[len(a) + 1] = np.log(hydrogen)
+
+
+@njit(cache=True)
+def _newton(
+    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges, longest
+):  # pragma: no cover
+    """Improve the unknowns in place; return the largest relative imbalance of what it leaves."""
+    size = len(x)
+    matrix = np.empty((size, size))
+    right = np.empty(size)
+    best = np.inf
+    for _ in range(STEPS):
+        _linearise(
+            matrix,
+            right,
+            x,
+            particles,
+            a,
+            saha,
+            a_others,
+            saha_others,
+            ln_k,
+            first,
+            members,
+            counts,
+            charges,
+        )
+        best = np.abs(right).max()
+        if best < 1e-12 or not np.isfinite(best):
+            break
+        _eliminate(matrix, right)
+        largest = 0.0
+        for i in range(size):
+            step = min(max(right[i], -longest), longest)
+            largest = max(largest, abs(step))
+            x[i] += step
+        if largest < 1e-13:
+            break
+    return best
+
+
+@njit(cache=True)
+def _linearise(
+    matrix,
+    right,
+    x,
+    particles,
+    a,
+    saha,
+    a_others,
+    saha_others,
+    ln_k,
+    first,
+    members,
+    counts,
+    charges,
+):  # pragma: no cover
+    """Logarithmic imbalances (negative, in `right`) and their derivatives by the unknowns."""
+    core = len(a)
+    e, h = core, core + 1
+    matrix[:] = 0.0
+    electrons, hydrogen = np.exp(x[e]), np.exp(x[h])
+    inverse = 1.0 / electrons
+    positive, d_positive_e, d_positive_h = 0.0, 0.0, 0.0
+    negative, total, d_total_e, d_total_h = electrons, electrons, electrons, 0.0
+    d_negative_e = electrons
+    # row e holds the derivatives of the positive charge, right those of the negative one
+    right[:] = 0.0
+    for i in range(core):
+        neutral = np.exp(x[i])
+        once = neutral * saha[i, 0] * inverse
+        twice = once * saha[i, 1] * inverse
+        matrix[i, i] = neutral + once + twice
+        matrix[i, e] = -(once + 2.0 * twice)
+        matrix[e, i] = once + 2.0 * twice
+        positive += once + 2.0 * twice
+        d_positive_e -= once + 4.0 * twice
+        matrix[h, i] = neutral + once + twice
+        total += neutral + once + twice
+        d_total_e -= once + 2.0 * twice
+    sums = matrix[h, :core].copy()
+    for i in range(len(a_others)):
+        r = saha_others[i, 0] * inverse
+        rr = r * saha_others[i, 1] * inverse
+        n = a_others[i] * hydrogen
+        mean = (r + 2.0 * rr) / (1.0 + r + rr)
+        square = (r + 4.0 * rr) / (1.0 + r + rr)
+        positive += n * mean
+        d_positive_h += n * mean
+        d_positive_e -= n * (square - mean * mean)
+        total += n
+        d_total_h += n
+    for m in range(len(ln_k)):
+        exponent = ln_k[m] + charges[m] * x[e]
+        for p in range(first[m], first[m + 1]):
+            exponent += counts[p] * x[members[p]]
+        n = np.exp(min(exponent, 300.0))
+        total += n
+        d_total_e += charges[m] * n
+        if charges[m] > 0:
+            negative += charges[m] * n
+            d_negative_e += charges[m] ** 2 * n
+        elif charges[m] < 0:
+            positive -= charges[m] * n
+            d_positive_e -= charges[m] ** 2 * n
+        for p in range(first[m], first[m + 1]):
+            i, amount = members[p], counts[p] * n
+            sums[i] += amount
+            matrix[h, i] += amount
+            matrix[i, e] += charges[m] * amount
+            if charges[m] > 0:
+                right[i] += charges[m] * amount
+            elif charges[m] < 0:
+                matrix[e, i] -= charges[m] * amount
+            for q in range(first[m], first[m + 1]):
+                matrix[i, members[q]] += counts[q] * amount
+    for i in range(core):
+        for j in range(core):
+            matrix[i, j] /= sums[i]
+        matrix[i, e] /= sums[i]
+        matrix[i, h] = -1.0
+        matrix[e, i] = right[i] / negative - matrix[e, i] / positive
+        matrix[h, i] /= total
+        right[i] = np.log(a[i]) + x[h] - np.log(sums[i])
+    matrix[e, e] = d_negative_e / negative - d_positive_e / positive
+    matrix[e, h] = -d_positive_h / positive
+    right[e] = np.log(positive / negative)
+    matrix[h, e] = d_total_e / total
+    matrix[h, h] = d_total_h / total
+    right[h] = np.log(particles / total)
+
+
+@njit(cache=True)
+def _eliminate(matrix, right):  # pragma: no cover
+    """Gauss elimination in place, skipping zeros; the leading block is positive definite."""
+    size = len(right)
+    for k in range(size):
+        pivot = 1.0 / matrix[k, k]
+        for i in range(k + 1, size):
+            if matrix[i, k] == 0.0:
+                continue
+            factor = matrix[i, k] * pivot
+            for j in range(k + 1, size):
+                matrix[i, j] -= factor * matrix[k, j]
+            right[i] -= factor * right[k]
+    for k in range(size - 1, -1, -1):
+        value = right[k]
+        for j in range(k + 1, size):
+            value -= matrix[k, j] * right[j]
+        right[k] = value / matrix[k, k]
