@@ -34,7 +34,8 @@ __all__ = ["IONISATION", "Chemistry", "chemistry", "equilibrium", "partition_fun
 
 STAGES = ("1", "2", "3")
 TOLERANCE = 1e-10  # of every conservation law, relative
-STEPS = 200
+STEPS = 40
+LONGEST = 8.0  # step of a logarithm
 NONE_LEFT = 1e-40  # stands for the abundance of an absent element, whose logarithm is needed
 
 
@@ -320,48 +321,70 @@ def _gas(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _solve_layers(
     particles, guess, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
 ):  # pragma: no cover
     """Unknowns (L, C + 2) and the largest imbalance (L,) of all layers, each from the one above."""
     layers = len(particles)
-    size = len(a) + 2
-    unknown = np.empty((layers, size))
-    residual = np.empty(layers)
+    core = len(a)
+    unknown = np.empty((layers, core + 2))
+    residual = np.full(layers, np.inf)
     for layer in range(layers):
-        x = unknown[layer]
-        s, s_others = saha[layer], saha_others[layer]
-        done = False
-        for attempt in range(3):
-            if attempt == 0 and layer > 0 and residual[layer - 1] < TOLERANCE:
-                shift = np.log(particles[layer] / particles[layer - 1])
-                x[:] = unknown[layer - 1] + shift
-                if guess[layer] > 0.0:
-                    x[size - 2] = np.log(guess[layer])
-            else:
-                _start(x, particles[layer], guess[layer], a, s, a_others, s_others)
+        x, n = unknown[layer], particles[layer]
+        s, s_others, k = saha[layer], saha_others[layer], ln_k[layer]
+        if layer > 0 and residual[layer - 1] < TOLERANCE:
+            x[:] = unknown[layer - 1] + np.log(n / particles[layer - 1])
+            if guess[layer] > 0.0:
+                x[core] = np.log(guess[layer])
             residual[layer] = _newton(
-                x,
-                particles[layer],
-                a,
-                s,
-                a_others,
-                s_others,
-                ln_k[layer],
-                first,
-                members,
-                counts,
-                charges,
-                8.0 if attempt < 2 else 0.5,
+                x, n, a, s, a_others, s_others, k, first, members, counts, charges
             )
-            done = residual[layer] < TOLERANCE
-            if done:
-                break
+        if not residual[layer] < TOLERANCE:
+            _start(x, n, guess[layer], a, s, a_others, s_others)
+            residual[layer] = _newton(
+                x, n, a, s, a_others, s_others, k, first, members, counts, charges
+            )
+        if not residual[layer] < TOLERANCE:
+            _start(x, n, 0.0, a, s, a_others, s_others)
+            residual[layer] = _continue(
+                x, n, a, s, a_others, s_others, k, first, members, counts, charges
+            )
     return unknown, residual
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def _continue(
+    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
+):  # pragma: no cover
+    """From no molecules to all of them in steps: bonds first weakened, then less and less."""
+    bonds = np.empty(len(ln_k))
+    for m in range(len(ln_k)):
+        bonds[m] = counts[first[m] : first[m + 1]].sum() - 1.0
+    weakness, step = 80.0, 0.0
+    reached = x.copy()
+    residual = np.inf
+    for _ in range(500):
+        x[:] = reached
+        trial = max(weakness - step, 0.0)
+        weaker = ln_k - trial * bonds
+        residual = _newton(
+            x, particles, a, saha, a_others, saha_others, weaker, first, members, counts, charges
+        )
+        if residual < TOLERANCE:
+            reached[:] = x
+            weakness = trial
+            if weakness == 0.0:
+                break
+            step = max(2.0 * step, 1.0)
+        else:
+            step *= 0.4
+            if step < 1e-3:
+                break
+    return residual if weakness == 0.0 else np.inf
+
+
+@njit(cache=True, error_model="numpy")
 def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no cover
     """Atoms and ions alone: bisection of the charge balance in ln n_e."""
     total = a.sum() + a_others.sum()
@@ -395,9 +418,9 @@ def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no c
     x[len(a) + 1] = np.log(hydrogen)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _newton(
-    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges, longest
+    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
 ):  # pragma: no cover
     """Improve the unknowns in place; return the largest relative imbalance of what it leaves."""
     size = len(x)
@@ -426,7 +449,7 @@ def _newton(
         _eliminate(matrix, right)
         largest = 0.0
         for i in range(size):
-            step = min(max(right[i], -longest), longest)
+            step = min(max(right[i], -LONGEST), LONGEST)
             largest = max(largest, abs(step))
             x[i] += step
         if largest < 1e-13:
@@ -434,7 +457,7 @@ def _newton(
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _linearise(
     matrix,
     right,
@@ -525,7 +548,7 @@ def _linearise(
     right[h] = np.log(particles / total)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _eliminate(matrix, right):  # pragma: no cover
     """Gauss elimination in place, skipping zeros; the leading block is positive definite."""
     size = len(right)
