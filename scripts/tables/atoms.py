@@ -14,12 +14,13 @@ from spectrolabe.synthesis.elements import SYMBOLS
 LN_TEMPERATURE: NDArray = np.linspace(6.9, 9.95, 62)
 """Nodes of all partition functions, ln K: 992 K to 20,952 K."""
 
-BARKLEM_COLLET_NODES = (
-    [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.7, 2.0, 3.0, 5.0, 7.0]
-    + [10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 130.0, 170.0, 200.0, 250.0, 300.0, 500.0]
-    + [700.0, 1000.0, 1500.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0, 7000.0, 8000.0, 9000.0]
-    + [1e4]
-)
+BARKLEM_COLLET_NODES = np.array([
+    1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.3, 1.7, 2, 3, 5, 7, 10, 15, 20, 30,
+    50, 70, 100, 130, 170, 200, 250, 300, 500, 700, 1000, 1500, 2000, 3000, 4000, 5000, 6000, 7000,
+    8000, 9000, 10000,
+])  # fmt: skip
+"""Temperatures of the columns of the source, K."""
+
 STAGES = ("I", "II", "III")
 POLYNOMIALS = ("Pr I", "Pr II")
 """Here the levels behind the first source are far from complete, and the second one is larger."""
@@ -70,7 +71,7 @@ def barklem_collet(packages: Path) -> dict[str, NDArray]:
     for line in path.read_text().splitlines():
         name, *values = line.split()
         ln_q = np.log(np.array(values[: len(nodes)], dtype=float))
-        result[name.replace("_", " ")] = _extended(
+        result[name.replace("_", " ")] = extended(
             CubicSpline(nodes[use], ln_q[use]), nodes[use][0], nodes[-1]
         )
     return result
@@ -90,11 +91,11 @@ def polynomials(packages: Path) -> dict[str, NDArray]:
             numbers = [float(text.lower().replace("d", "e")) for text in tail.split()]
             fit = np.polynomial.Polynomial(numbers[2:8])
             name = f"{SYMBOLS[z - 1]} {STAGES[stage]}"
-            result[name] = _extended(fit, np.log(1e3), np.log(1.6e4))
+            result[name] = extended(fit, np.log(1e3), np.log(1.6e4))
     return result
 
 
-def _extended(function, low: float, high: float) -> NDArray:
+def extended(function, low: float, high: float) -> NDArray:
     """A function of ln T on the nodes, continued beyond its range by its end tangents."""
     inside = np.clip(LN_TEMPERATURE, low, high)
     slope = (function(inside + 1e-4) - function(inside - 1e-4)) / 2e-4

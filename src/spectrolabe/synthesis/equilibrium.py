@@ -120,7 +120,7 @@ def chemistry(temperature: ArrayLike) -> Chemistry:
     temperature : array_like, shape (L,)
         K. Partition functions are constant below 992 K and above 20,952 K.
     """
-    kelvin = np.atleast_1d(np.asarray(temperature, dtype=float))
+    kelvin = np.atleast_1d(np.array(temperature, dtype=float))
     table = load_table("molecules")
     ln_atoms = _interpolated("atoms", kelvin)
     ln_molecules = _interpolated("molecules", kelvin)
@@ -139,13 +139,16 @@ def chemistry(temperature: ArrayLike) -> Chemistry:
         + table["dissociation"][:, None] / (BOLTZMANN_EV * kelvin)
         - formula @ np.vstack([ln_free_atom, ln_electron])
     )
-    return Chemistry(
+    state = Chemistry(
         temperature=kelvin,
         atoms=np.exp(ln_atoms),
         molecules=np.exp(ln_molecules),
         ln_saha=np.ascontiguousarray(ln_saha.transpose(2, 0, 1)),
         ln_formation=np.ascontiguousarray(ln_formation.T),
     )
+    for array in vars(state).values():
+        array.flags.writeable = False
+    return state
 
 
 def _interpolated(name: str, kelvin: NDArray) -> NDArray:
@@ -226,7 +229,7 @@ def equilibrium(
     InputError
         If shapes differ, a number is not positive and finite, or no solution is found.
     """
-    return solve(chemistry(temperature), pressure, abundances, electrons)
+    return solve(chemistry(temperature), pressure, abundances, electrons)[0]
 
 
 def solve(
@@ -234,29 +237,32 @@ def solve(
     pressure: ArrayLike,
     abundances: ArrayLike,
     electrons: ArrayLike | None = None,
-) -> Gas:
-    """Solve as `equilibrium` does, with the constants at the temperatures already at hand."""
+    start: NDArray | None = None,
+) -> tuple[Gas, NDArray]:
+    """Solve as `equilibrium` does, with the constants at the temperatures already at hand.
+
+    Returns
+    -------
+    Gas
+    ndarray, shape (L, U)
+        The unknowns; as `start` they make the solution of a similar gas faster.
+    """
     kelvin = state.temperature
-    force = np.atleast_1d(np.asarray(pressure, dtype=float))
+    force = np.atleast_1d(np.array(pressure, dtype=float))
     ratio = np.asarray(abundances, dtype=float)
     _check(kelvin, force, ratio)
     reactions = _reactions()
-    particles = force / (BOLTZMANN * kelvin)
-    guess = np.zeros_like(kelvin) if electrons is None else np.asarray(electrons, dtype=float)
-    saha = np.exp(np.minimum(state.ln_saha, 600.0))
     core, others = reactions.core, reactions.others
+    saha = np.exp(np.minimum(state.ln_saha, 600.0))
+    guess = np.zeros_like(kelvin) if electrons is None else np.asarray(electrons, dtype=float)
     unknown, residual = _solve_layers(
-        particles,
+        force / (BOLTZMANN * kelvin),
         guess,
-        np.maximum(ratio[core], NONE_LEFT),
-        saha[:, core],
-        ratio[others],
-        saha[:, others],
+        np.empty((0, 0)) if start is None else start,
+        (np.maximum(ratio[core], NONE_LEFT), ratio[others]),
+        (np.ascontiguousarray(saha[:, core]), np.ascontiguousarray(saha[:, others])),
         state.ln_formation,
-        reactions.first,
-        reactions.members,
-        reactions.counts,
-        reactions.electrons,
+        (reactions.first, reactions.members, reactions.counts, reactions.electrons),
     )
     worst = int(np.argmax(np.where(np.isfinite(residual), residual, np.inf)))
     if not residual[worst] < TOLERANCE:
@@ -267,7 +273,7 @@ def solve(
             f"{force[worst]:.3g} dyn/cm2",
             fix="Check the abundances and the atmosphere.",
         )
-    return _gas(state, force, ratio, unknown, saha)
+    return _gas(state, force, ratio, unknown, saha), unknown
 
 
 def _check(kelvin: NDArray, pressure: NDArray, ratio: NDArray) -> None:
@@ -305,6 +311,8 @@ def _gas(
     basis = np.hstack([unknown[:, :-2], unknown[:, -2:-1]])
     stoichiometry = formula[:, np.append(reactions.core, -1)]
     molecules = np.exp(state.ln_formation + basis @ stoichiometry.T).T
+    for array in (pressure, electrons, hydrogen, stages, molecules):
+        array.flags.writeable = False
 
     present = np.flatnonzero(ratio > 0)
     partition = {SYMBOLS[z]: state.atoms[z] for z in present}
@@ -323,70 +331,72 @@ def _gas(
 
 @njit(cache=True, error_model="numpy")
 def _solve_layers(
-    particles, guess, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
-):  # pragma: no cover
+    particles: NDArray,
+    guess: NDArray,
+    start: NDArray,
+    ratio: tuple,
+    saha: tuple,
+    ln_k: NDArray,
+    species: tuple,
+) -> tuple[NDArray, NDArray]:  # pragma: no cover
     """Unknowns (L, C + 2) and the largest imbalance (L,) of all layers, each from the one above."""
-    layers = len(particles)
-    core = len(a)
-    unknown = np.empty((layers, core + 2))
+    layers, e = len(particles), len(ratio[0])
+    unknown = np.empty((layers, e + 2))
     residual = np.full(layers, np.inf)
-    for layer in range(layers):
-        x, n = unknown[layer], particles[layer]
-        s, s_others, k = saha[layer], saha_others[layer], ln_k[layer]
-        if layer > 0 and residual[layer - 1] < TOLERANCE:
-            x[:] = unknown[layer - 1] + np.log(n / particles[layer - 1])
-            if guess[layer] > 0.0:
-                x[core] = np.log(guess[layer])
-            residual[layer] = _newton(
-                x, n, a, s, a_others, s_others, k, first, members, counts, charges
-            )
-        if not residual[layer] < TOLERANCE:
-            _start(x, n, guess[layer], a, s, a_others, s_others)
-            residual[layer] = _newton(
-                x, n, a, s, a_others, s_others, k, first, members, counts, charges
-            )
-        if not residual[layer] < TOLERANCE:
-            _start(x, n, 0.0, a, s, a_others, s_others)
-            residual[layer] = _continue(
-                x, n, a, s, a_others, s_others, k, first, members, counts, charges
-            )
+    for i in range(layers):
+        x, n, k = unknown[i], particles[i], ln_k[i]
+        atoms = (ratio[0], saha[0][i], ratio[1], saha[1][i])
+        if len(start) == layers:
+            x[:] = start[i]
+            residual[i] = _newton(x, n, atoms, k, species)
+        elif i > 0:
+            x[:] = unknown[i - 1] + np.log(n / particles[i - 1])
+            if guess[i] > 0.0:
+                x[e] = np.log(guess[i])
+            residual[i] = _newton(x, n, atoms, k, species)
+        if not residual[i] < TOLERANCE:
+            _start(x, n, guess[i], atoms)
+            residual[i] = _newton(x, n, atoms, k, species)
+        if not residual[i] < TOLERANCE:
+            _start(x, n, 0.0, atoms)
+            residual[i] = _continue(x, n, atoms, k, species)
+        if not residual[i] < TOLERANCE:
+            break
     return unknown, residual
 
 
 @njit(cache=True, error_model="numpy")
 def _continue(
-    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
-):  # pragma: no cover
+    x: NDArray, particles: float, atoms: tuple, ln_k: NDArray, species: tuple
+) -> float:  # pragma: no cover
     """From no molecules to all of them in steps: bonds first weakened, then less and less."""
+    first, _, counts, _ = species
     bonds = np.empty(len(ln_k))
     for m in range(len(ln_k)):
         bonds[m] = counts[first[m] : first[m + 1]].sum() - 1.0
     weakness, step = 80.0, 0.0
     reached = x.copy()
-    residual = np.inf
     for _ in range(500):
         x[:] = reached
         trial = max(weakness - step, 0.0)
-        weaker = ln_k - trial * bonds
-        residual = _newton(
-            x, particles, a, saha, a_others, saha_others, weaker, first, members, counts, charges
-        )
+        residual = _newton(x, particles, atoms, ln_k - trial * bonds, species)
         if residual < TOLERANCE:
             reached[:] = x
             weakness = trial
             if weakness == 0.0:
-                break
+                return residual
             step = max(2.0 * step, 1.0)
         else:
             step *= 0.4
             if step < 1e-3:
                 break
-    return residual if weakness == 0.0 else np.inf
+    return np.inf
 
 
 @njit(cache=True, error_model="numpy")
-def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no cover
+def _start(x: NDArray, particles: float, guess: float, atoms: tuple) -> None:  # pragma: no cover
     """Atoms and ions alone: bisection of the charge balance in ln n_e."""
+    a, saha, a_others, saha_others = atoms
     total = a.sum() + a_others.sum()
     high = np.log(particles)
     low = high - 60.0
@@ -395,17 +405,8 @@ def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no c
     while high - low > 1e-2:
         middle = 0.5 * (low + high)
         electrons = np.exp(middle)
-        hydrogen = (particles - electrons) / total
-        charge = 0.0
-        for i in range(len(a)):
-            r = saha[i, 0] / electrons
-            rr = r * saha[i, 1] / electrons
-            charge += a[i] * (r + 2.0 * rr) / (1.0 + r + rr)
-        for i in range(len(a_others)):
-            r = saha_others[i, 0] / electrons
-            rr = r * saha_others[i, 1] / electrons
-            charge += a_others[i] * (r + 2.0 * rr) / (1.0 + r + rr)
-        if charge * hydrogen > electrons:
+        charge = _charge(electrons, a, saha) + _charge(electrons, a_others, saha_others)
+        if charge * (particles - electrons) / total > electrons:
             low = middle
         else:
             high = middle
@@ -419,61 +420,49 @@ def _start(x, particles, guess, a, saha, a_others, saha_others):  # pragma: no c
 
 
 @njit(cache=True, error_model="numpy")
+def _charge(electrons: float, a: NDArray, saha: NDArray) -> float:  # pragma: no cover
+    """Electrons given away per hydrogen nucleus."""
+    charge = 0.0
+    for i in range(len(a)):
+        r = saha[i, 0] / electrons
+        rr = r * saha[i, 1] / electrons
+        charge += a[i] * (r + 2.0 * rr) / (1.0 + r + rr)
+    return charge
+
+
+@njit(cache=True, error_model="numpy")
 def _newton(
-    x, particles, a, saha, a_others, saha_others, ln_k, first, members, counts, charges
-):  # pragma: no cover
-    """Improve the unknowns in place; return the largest relative imbalance of what it leaves."""
+    x: NDArray, particles: float, atoms: tuple, ln_k: NDArray, species: tuple
+) -> float:  # pragma: no cover
+    """Improve the unknowns in place; return the largest relative imbalance that is left."""
     size = len(x)
     matrix = np.empty((size, size))
     right = np.empty(size)
-    best = np.inf
+    imbalance = np.inf
     for _ in range(STEPS):
-        _linearise(
-            matrix,
-            right,
-            x,
-            particles,
-            a,
-            saha,
-            a_others,
-            saha_others,
-            ln_k,
-            first,
-            members,
-            counts,
-            charges,
-        )
-        best = np.abs(right).max()
-        if best < 1e-12 or not np.isfinite(best):
+        _linearise(matrix, right, x, particles, atoms, ln_k, species)
+        imbalance = np.abs(right).max()
+        if imbalance < 0.01 * TOLERANCE or not np.isfinite(imbalance):
             break
         _eliminate(matrix, right)
-        largest = 0.0
         for i in range(size):
-            step = min(max(right[i], -LONGEST), LONGEST)
-            largest = max(largest, abs(step))
-            x[i] += step
-        if largest < 1e-13:
-            break
-    return best
+            x[i] += min(max(right[i], -LONGEST), LONGEST)
+    return imbalance
 
 
 @njit(cache=True, error_model="numpy")
 def _linearise(
-    matrix,
-    right,
-    x,
-    particles,
-    a,
-    saha,
-    a_others,
-    saha_others,
-    ln_k,
-    first,
-    members,
-    counts,
-    charges,
-):  # pragma: no cover
+    matrix: NDArray,
+    right: NDArray,
+    x: NDArray,
+    particles: float,
+    atoms: tuple,
+    ln_k: NDArray,
+    species: tuple,
+) -> None:  # pragma: no cover
     """Logarithmic imbalances (negative, in `right`) and their derivatives by the unknowns."""
+    a, saha, a_others, saha_others = atoms
+    first, members, counts, charges = species
     core = len(a)
     e, h = core, core + 1
     matrix[:] = 0.0
@@ -501,8 +490,9 @@ def _linearise(
         r = saha_others[i, 0] * inverse
         rr = r * saha_others[i, 1] * inverse
         n = a_others[i] * hydrogen
-        mean = (r + 2.0 * rr) / (1.0 + r + rr)
-        square = (r + 4.0 * rr) / (1.0 + r + rr)
+        share = 1.0 / (1.0 + r + rr)
+        mean = (r + 2.0 * rr) * share
+        square = (r + 4.0 * rr) * share
         positive += n * mean
         d_positive_h += n * mean
         d_positive_e -= n * (square - mean * mean)
@@ -533,9 +523,9 @@ def _linearise(
             for q in range(first[m], first[m + 1]):
                 matrix[i, members[q]] += counts[q] * amount
     for i in range(core):
-        for j in range(core):
-            matrix[i, j] /= sums[i]
-        matrix[i, e] /= sums[i]
+        share = 1.0 / sums[i]
+        for j in range(e + 1):
+            matrix[i, j] *= share
         matrix[i, h] = -1.0
         matrix[e, i] = right[i] / negative - matrix[e, i] / positive
         matrix[h, i] /= total
@@ -549,7 +539,7 @@ def _linearise(
 
 
 @njit(cache=True, error_model="numpy")
-def _eliminate(matrix, right):  # pragma: no cover
+def _eliminate(matrix: NDArray, right: NDArray) -> None:  # pragma: no cover
     """Gauss elimination in place, skipping zeros; the leading block is positive definite."""
     size = len(right)
     for k in range(size):
