@@ -15,7 +15,7 @@ from spectrolabe.synthesis.opacity import add_lines, populations, voigt
 from spectrolabe.synthesis.transfer import emergent_flux, planck
 
 CENTRE = 5000.0
-WAVELENGTH = np.linspace(4998.0, 5002.0, 8001)
+WAVELENGTH = np.linspace(4990.0, 5010.0, 16001)
 GRID = np.linspace(4990.0, 5010.0, 5)
 TAU = np.logspace(-4, 2, 61)
 
@@ -180,7 +180,7 @@ def test_curve_of_growth_has_its_three_regimes():
     peak = opacity_of(iron_line(), slab()).max() / 1e8 / 1e-8  # line over continuum per iron atom
     assert slope(0.003 / peak) == pytest.approx(1.0, abs=0.02)
     assert 0.05 < slope(100 / peak, radiative=1e8) < 0.35
-    assert slope(6e3 / peak, radiative=2e10) == pytest.approx(0.5, abs=0.04)
+    assert slope(6e3 / peak) == pytest.approx(0.5, abs=0.04)
 
 
 def test_microturbulence_strengthens_saturated_lines_only():
