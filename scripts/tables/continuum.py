@@ -20,7 +20,8 @@ THETA = np.round(np.arange(0.40, 2.021, 0.03), 4)
 SMOOTH_STEP = 0.03  # of ln wavelength, for coefficients without thresholds
 FLOOR = 1e-90
 RYDBERG_WAVELENGTH = 911.27  # Å, of hydrogen's ground state
-AVOGADRO = 6.02214e23
+EV_ANGSTROM = 12398.42
+NH_BIN = 20  # rows of 1 Å
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ SOURCES = {
     "Si": Source("SiI"),
     "Ca": Source("CaI"),
     "Fe": Source("FeI"),
-    "CH": Source("CHcont", 13.02 / AVOGADRO, smooth=True),
-    "OH": Source("OHcont", 17.01 / AVOGADRO, smooth=True),
 }
+MOLECULES = {"CH": "chcont.dat", "OH": "ohcont.dat", "NH": "NHcont_Stancil_2019.dat"}
 
 
 @dataclass(frozen=True)
@@ -151,15 +151,27 @@ def hydrogen_free_free(wavelength: NDArray, theta: NDArray) -> NDArray:
     return 3.69235e8 / (np.sqrt(5040.0 / theta)[:, None] * frequency**3)
 
 
-def read_nh(path: Path) -> Block:
-    """Return the absorption of NH, thinned where it is smooth (cm2 per molecule)."""
+def read_hydride(path: Path) -> Block:
+    """Return the absorption of CH or OH, cm2 per molecule.
+
+    The file has the molecule's mass (g) in its second line and cm2/g by energy (eV).
+    """
     lines = path.read_text().splitlines()
-    temperature = np.array([float(x) for x in lines[4].split()])
+    mass = float(lines[1].split()[0])
+    theta = 5040.0 / np.array([float(x.removesuffix("K")) for x in lines[3].split()])
+    rows = np.array([[float(x) for x in line.split()] for line in lines[4:] if line.strip()])
+    rows = rows[::-1]
+    return Block(path.stem, EV_ANGSTROM / rows[:, 0], theta[::-1], mass * rows[:, 1:].T[::-1])
+
+
+def read_nh(path: Path) -> Block:
+    """Return the absorption of NH, averaged over its resonances (cm2 per molecule)."""
+    lines = path.read_text().splitlines()
+    theta = 5040.0 / np.array([float(x) for x in lines[4].split()])
     rows = np.array([[float(x) for x in line.split()] for line in lines[5:]])
-    rows = rows[(rows[:, 0] >= LOW - 50) & (rows[:, 0] <= HIGH)][::20]
-    theta = 5040.0 / temperature
-    order = np.argsort(theta)
-    return Block("NH", rows[:, 0], theta[order], rows[:, 1:].T[order] * 1e-16)
+    rows = rows[rows[:, 0] > LOW - 50]
+    rows = rows[: len(rows) // NH_BIN * NH_BIN].reshape(-1, NH_BIN, rows.shape[1]).mean(axis=1)
+    return Block("NH", rows[:, 0], theta[::-1], rows[:, 1:].T[::-1] * 1e-16)
 
 
 def pack(packages: Path) -> dict[str, NDArray]:
@@ -172,13 +184,15 @@ def pack(packages: Path) -> dict[str, NDArray]:
         wavelength, table = rows_of(block, source)
         wavelengths.append(wavelength)
         rows.append(table)
-    wavelength, table = rows_of(read_nh(folder / "NHcont_Stancil_2019.dat"), Source("NH"))
-    wavelengths.append(wavelength)
-    rows.append(table)
+    for name, file in MOLECULES.items():
+        block = read_nh(folder / file) if name == "NH" else read_hydride(folder / file)
+        wavelength, table = rows_of(block, Source(name, smooth=name != "NH"))
+        wavelengths.append(wavelength)
+        rows.append(table)
     (h_minus,) = (b for b in blocks if b.title.startswith("H- BF"))
     chosen = h_minus.wavelength > 1900.0
     return {
-        "absorber": np.array([*SOURCES, "NH"]),
+        "absorber": np.array([*SOURCES, *MOLECULES]),
         "first": np.cumsum([0, *map(len, wavelengths)]),
         "wavelength": np.concatenate(wavelengths),
         "theta": THETA,

@@ -20,6 +20,7 @@ from spectrolabe.synthesis.constants import (
     BOLTZMANN,
     BOLTZMANN_EV,
     ELECTRON_MASS,
+    ELECTRON_VOLT,
     LIGHT,
     PLANCK,
 )
@@ -31,6 +32,7 @@ from spectrolabe.synthesis.tables import load_table
 __all__ = ["absorbers", "continuum_opacity", "h_minus_cross_section", "h_minus_density"]
 
 AFFINITY = 0.754195  # eV, of hydrogen (Lykke, Murray & Lineberger 1991)
+H_MINUS_THRESHOLD = PLANCK * LIGHT / (AFFINITY * ELECTRON_VOLT) * 1e8  # Å
 _OWN_FREE_FREE = ("H", "He", "C", "Mg", "Si")
 # Coefficients that already count stimulated emission.
 _NET = frozenset({"H- ff", "He- ff", "CH", "OH"})
@@ -45,16 +47,24 @@ def h_minus_density(gas: Gas) -> NDArray:
 
 @functools.cache
 def _h_minus_curve() -> PchipInterpolator:
+    """Interpolate the cross-section over the law it follows at the threshold, which is smooth."""
     table = load_table("continuum")
-    return PchipInterpolator(table["h_minus_wavelength"], table["h_minus"], extrapolate=False)
+    wavelength = table["h_minus_wavelength"]
+    return PchipInterpolator(wavelength, table["h_minus"] / _threshold_law(wavelength))
+
+
+def _threshold_law(wavelength: NDArray) -> NDArray:
+    """Return the shape of Wigner's law, lambda^3 (1/lambda - 1/threshold)^1.5, in Å."""
+    return wavelength**3 * np.maximum(1.0 / wavelength - 1.0 / H_MINUS_THRESHOLD, 0.0) ** 1.5
 
 
 def h_minus_cross_section(wavelength: NDArray) -> NDArray:
     """Return the photodetachment cross-section of H-, cm2 (McLaughlin et al. 2017).
 
-    Zero beyond the threshold at 16437 Å.
+    Zero beyond the threshold at 16439 Å.
     """
-    return np.nan_to_num(_h_minus_curve()(wavelength), nan=0.0)
+    wavelength = np.asarray(wavelength, float)
+    return _h_minus_curve()(wavelength) * _threshold_law(wavelength)
 
 
 def _density_factor(absorber: str, gas: Gas) -> NDArray:

@@ -19,6 +19,7 @@ LOWEST_LEVEL = 2  # the Lyman continuum is far away
 # Kramers' cross-section is this times n^-5 lambda^3 (lambda in Å), from
 # 64 pi^4 m e^10 / (3 sqrt(3) c^4 h^6), cm2.
 KRAMERS = 1.04466e-26
+NEGLIGIBLE = 1e-6  # occupation
 _TAPER = 100.0  # Å
 _SECOND = PLANCK * LIGHT / BOLTZMANN  # cm K
 
@@ -68,22 +69,21 @@ def _add_bound_free(
     helium: NDArray,
     electrons: NDArray,
 ) -> None:
-    for i in range(temperature.size):
-        state = (hydrogen[i], helium[i], electrons[i], temperature[i])
-        for level in range(LOWEST_LEVEL, HIGHEST_LEVEL + 1):
+    sigma = np.empty(wavelength.size)
+    for level in range(LOWEST_LEVEL, HIGHEST_LEVEL + 1):
+        for k in range(wavelength.size):
+            sigma[k] = KRAMERS * wavelength[k] ** 3 / float(level) ** 5
+            sigma[k] *= bound_free_gaunt(level, wavelength[k])
+        for i in range(temperature.size):
+            state = (hydrogen[i], helium[i], electrons[i], temperature[i])
             w = occupation_probability(float(level), *state)
-            boltzmann = math.exp(
-                -_SECOND * RYDBERG_HYDROGEN * (1.0 - 1.0 / level**2) / temperature[i]
-            )
-            number = 2.0 * level**2 * w * boltzmann * hydrogen[i] / partition[i]
-            if w < 1e-6:
-                break
+            if w < NEGLIGIBLE:
+                continue
+            energy = _SECOND * RYDBERG_HYDROGEN * (1.0 - 1.0 / level**2)
+            number = 2.0 * level**2 * w * hydrogen[i] / partition[i]
+            number *= math.exp(-energy / temperature[i])
             for k in range(wavelength.size):
-                part = _dissolved(level, wavelength[k], w, state)
-                if part > 0.0:
-                    sigma = KRAMERS * wavelength[k] ** 3 / float(level) ** 5
-                    sigma *= bound_free_gaunt(level, wavelength[k])
-                    opacity[k, i] += number * sigma * part
+                opacity[k, i] += number * sigma[k] * _dissolved(level, wavelength[k], w, state)
 
 
 def hydrogen_bound_free(wavelength: NDArray, gas: Gas) -> NDArray:
