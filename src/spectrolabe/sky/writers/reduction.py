@@ -1,0 +1,197 @@
+"""What reduction pipelines add to a spectrum from the spectrum and the position alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from spectrolabe.sky.observing import Exposure
+
+__all__ = [
+    "SIMULATED",
+    "band_snr",
+    "barycentric_correction",
+    "calendar",
+    "combined",
+    "error_of",
+    "finite",
+    "flag_bits",
+    "galactic",
+    "index_of",
+    "mask_bits",
+    "mean_velocity",
+    "pseudo_continuum",
+    "sexagesimal",
+    "value",
+]
+
+SIMULATED = "Simulated spectrum: a star of the synthetic sky of Spectrolabe"
+C = 299792.458  # km/s
+BANDS = {"u": (3700, 4000), "g": (4000, 5500), "r": (5600, 6900), "i": (6900, 8200)}
+BANDS["z"] = (8200, 9200)  # Å, those of the SDSS where spectrographs see them
+# rows of the rotation from ICRS to Galactic axes (Hipparcos catalogue, ESA SP-1200, 1.5.11)
+GALACTIC = np.array(
+    [
+        [-0.0548755604, -0.8734370902, -0.4838350155],
+        [0.4941094279, -0.4448296300, 0.7469822445],
+        [-0.8676661490, -0.1980763734, 0.4559837762],
+    ]
+)
+OBLIQUITY = np.radians(23.4393)
+
+
+def pseudo_continuum(wavelength: NDArray, flux: NDArray, good: NDArray, degree: int = 4) -> NDArray:
+    """Return a smooth upper envelope of a spectrum, shape (M,): what a pipeline divides by.
+
+    A polynomial through the 90th percentiles of 24 intervals. The continuum of the simulation has
+    no part in it.
+    """
+    x = np.linspace(-1.0, 1.0, flux.size)
+    levels, places = [], []
+    for part in np.array_split(np.arange(flux.size), 24):
+        part = part[good[part]]
+        if part.size > 5:
+            levels.append(np.percentile(flux[part], 90))
+            places.append(x[part].mean())
+    if len(levels) <= degree:
+        return np.full(flux.size, np.median(flux[good]) if good.any() else 1.0)
+    fitted = np.polynomial.polynomial.polyfit(places, levels, degree)
+    smooth = np.polynomial.polynomial.polyval(x, fitted)
+    return np.maximum(smooth, 0.05 * np.max(levels)) if np.max(levels) > 0 else np.ones(flux.size)
+
+
+def band_snr(wavelength: NDArray, flux: NDArray, ivar: NDArray) -> dict[str, float]:
+    """Return the median S/N a pixel in u, g, r, i and z; 0 where there is no pixel."""
+    found = {}
+    for band, (low, high) in BANDS.items():
+        inside = (wavelength > low) & (wavelength < high) & (ivar > 0)
+        snr = np.median(flux[inside] * np.sqrt(ivar[inside])) if inside.any() else 0.0
+        found[band] = float(max(snr, 0.0))
+    return found
+
+
+def barycentric_correction(ra: float, dec: float, mjd: float) -> float:
+    """Return the Earth's velocity towards a star, km/s, for a circular orbit.
+
+    Good to 0.6 km/s: for a card of a header, no measured velocity is made of it.
+    """
+    days = mjd - 51544.5
+    sun = np.radians(280.46 + 0.9856474 * days)
+    earth = np.array([np.sin(sun), -np.cos(sun), 0.0]) * 29.785
+    y, z = (
+        earth[1] * np.cos(OBLIQUITY) - earth[2] * np.sin(OBLIQUITY),
+        earth[1] * np.sin(OBLIQUITY) + earth[2] * np.cos(OBLIQUITY),
+    )
+    return float(_unit(ra, dec) @ (earth[0], y, z))
+
+
+def galactic(ra: float, dec: float) -> tuple[float, float]:
+    """Return Galactic longitude and latitude in degrees."""
+    x, y, z = GALACTIC @ _unit(ra, dec)
+    return float(np.degrees(np.arctan2(y, x)) % 360.0), float(np.degrees(np.arcsin(z)))
+
+
+def _unit(ra: float, dec: float) -> NDArray:
+    a, d = np.radians(ra), np.radians(dec)
+    return np.array([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+
+
+def sexagesimal(ra: float, dec: float) -> str:
+    """Return a position as surveys name stars by it: hhmmss.ss+ddmmss.s, truncated."""
+    seconds, arc = int(ra / 15.0 * 360000.0), int(abs(dec) * 36000.0)
+    hours, minutes = divmod(seconds // 6000, 60)
+    degrees, arcminutes = divmod(arc // 600, 60)
+    return (
+        f"{hours:02d}{minutes:02d}{seconds % 6000 / 100:05.2f}{'-' if dec < 0 else '+'}"
+        f"{degrees:02d}{arcminutes:02d}{arc % 600 / 10:04.1f}"
+    )
+
+
+def calendar(mjd: float) -> str:
+    """Return a modified Julian date as an ISO date and time, UTC."""
+    moment = np.datetime64("1858-11-17T00:00:00.000") + np.timedelta64(int(mjd * 86400000), "ms")
+    return str(moment)
+
+
+def combined(snr: Sequence[float]) -> float:
+    """Return the S/N of exposures taken together."""
+    return float(np.sqrt(np.sum(np.square(snr))))
+
+
+def mean_velocity(exposures: Sequence[Exposure]) -> float:
+    """Return the mean of the measured velocities by their S/N, km/s; NaN where all failed."""
+    known = [one for one in exposures if np.isfinite(one.rv_measured)]
+    if not known:
+        return np.nan
+    weights = [max(one.snr, 1e-3) ** 2 for one in known]
+    return float(np.average([one.rv_measured for one in known], weights=weights))
+
+
+def mask_bits(
+    reasons: NDArray, ivar: NDArray, hard: Mapping[int, int], soft: Mapping[int, int], other: int
+) -> NDArray:
+    """Return a survey's pixel mask, shape (M,), int64.
+
+    Parameters
+    ----------
+    reasons, ivar : ndarray, shape (M,)
+        Of an exposure.
+    hard : Mapping of int to int
+        Reason -> bits of pixels that the survey rejects, set where ``ivar`` is 0 only.
+    soft : Mapping of int to int
+        Reason -> bits that inform.
+    other : int
+        Bits of a pixel with ``ivar`` 0 for another reason.
+    """
+    mask = np.zeros(reasons.shape, dtype=np.int64)
+    bad = ~(ivar > 0)
+    for reason, bits in hard.items():
+        mask[bad & ((reasons & reason) != 0)] |= bits
+    mask[bad & (mask == 0)] |= other
+    for reason, bits in soft.items():
+        mask[(reasons & reason) != 0] |= bits
+    return mask
+
+
+def finite(number: float, otherwise: float = -9999.0) -> float:
+    """Return a number, or what a survey writes where it has none: cards hold no NaN."""
+    return float(number) if np.isfinite(number) else otherwise
+
+
+def value(labels: Table, name: str, missing: float = np.nan) -> NDArray:
+    """Return a column of labels, with what a survey writes for no value."""
+    if name not in labels.colnames:
+        return np.full(len(labels), missing)
+    numbers = np.ma.filled(np.ma.asarray(labels[name]).astype(float), np.nan)
+    return np.where(np.isfinite(numbers), numbers, missing)
+
+
+def error_of(labels: Table, name: str, missing: float = np.nan) -> NDArray:
+    """Return the stated errors of a label."""
+    return value(labels, f"{name}_err", missing)
+
+
+def flag_bits(labels: Table, bits: Mapping[str, int]) -> NDArray:
+    """Return a survey's flag word, shape (N,), int64, of the names in the column ``flags``.
+
+    Raises
+    ------
+    KeyError
+        If a name is none of the survey's bits.
+    """
+    words = np.zeros(len(labels), dtype=np.int64)
+    if "flags" in labels.colnames:
+        for i, names in enumerate(np.asarray(labels["flags"]).astype(str)):
+            for name in names.replace(",", " ").split():
+                words[i] |= bits[name]
+    return words
+
+
+def index_of(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Return the index of what was written."""
+    return Table({name: [row[name] for row in rows] for name in rows[0]} if rows else {})
