@@ -1,15 +1,12 @@
-"""Configurations: strict TOML files with ``key=value`` overrides; an unknown key is an error."""
+"""What ``spectrolabe train`` needs."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.config.loading import Count, Fraction, Positive, Strict
 
 __all__ = [
     "AugmentationConfig",
@@ -17,19 +14,10 @@ __all__ = [
     "EncoderConfig",
     "TrainConfig",
     "TrainingConfig",
-    "load_config",
 ]
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """What to learn from.
 
     Parameters
@@ -70,7 +58,7 @@ class DataConfig(_Strict):
         return self
 
 
-class EncoderConfig(_Strict):
+class EncoderConfig(Strict):
     """Size of the encoder; see `spectrolabe.models.encoder`."""
 
     width: Count = 64
@@ -87,7 +75,7 @@ class EncoderConfig(_Strict):
         return self
 
 
-class AugmentationConfig(_Strict):
+class AugmentationConfig(Strict):
     """How a training spectrum is varied each time it is seen.
 
     Parameters
@@ -115,7 +103,7 @@ class AugmentationConfig(_Strict):
     cut: Fraction = 0.0
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """The one training loop."""
 
     seed: int = 0
@@ -130,7 +118,7 @@ class TrainingConfig(_Strict):
     mixed_precision: str = "no"
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """Everything that ``spectrolabe train`` needs."""
 
     name: str
@@ -138,69 +126,3 @@ class TrainConfig(_Strict):
     encoder: EncoderConfig = EncoderConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a TOML file and apply overrides such as ``training.epochs=10``.
-
-    Parameters
-    ----------
-    path : str or Path
-    overrides : sequence of str
-        ``section.key=value``; the value is TOML (a bare word is taken as text).
-
-    Raises
-    ------
-    InputError
-        If the file is missing or no TOML, a key is unknown (the message lists the known ones and
-        the nearest) or a value is out of range.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, expected="a configuration file", found="none")
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, expected="a TOML file", found=str(error)) from error
-    for override in overrides:
-        _apply(tree, override)
-    return _validated(tree, path)
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise InputError(override, expected="section.key=value", found=repr(override))
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise InputError(override, expected=f"{section} to be a section", found="a value")
-    tree[last] = value
-
-
-def _validated(tree: Mapping[str, Any], path: Path) -> TrainConfig:
-    try:
-        return TrainConfig.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
-        if first["type"] == "extra_forbidden":
-            raise unknown_name(
-                f"{path}, [{'.'.join(place[:-1])}]", place[-1], _known(place[:-1]), kind="key"
-            ) from error
-        found = "nothing" if first["type"] == "missing" else repr(first.get("input"))
-        raise InputError(
-            f"{path}, {'.'.join(place)}", expected=first["msg"], found=found[:200]
-        ) from error
-
-
-def _known(place: Sequence[str]) -> list[str]:
-    model: Any = TrainConfig
-    for part in place:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)

@@ -1,0 +1,133 @@
+"""Strict TOML files with ``key=value`` overrides; an unknown key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spectrolabe.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from spectrolabe.config.train import TrainConfig
+
+__all__ = ["Count", "Fraction", "Positive", "Strict", "load_config", "validated"]
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A section of a configuration: a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Config = TypeVar("Config", bound=Strict)
+
+
+@overload
+def load_config(path: str | Path, overrides: Sequence[str] = ...) -> TrainConfig: ...
+
+
+@overload
+def load_config(path: str | Path, overrides: Sequence[str], kind: type[Config]) -> Config: ...
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), kind: type[Any] | None = None
+) -> Any:
+    """Read a TOML file and apply overrides such as ``training.epochs=10``.
+
+    Parameters
+    ----------
+    path : str or Path
+    overrides : sequence of str
+        ``section.key=value``; the value is TOML (a bare word is taken as text).
+    kind : subclass of Strict, optional
+        What the file configures; `TrainConfig` if not given.
+
+    Returns
+    -------
+    kind
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no TOML, a key is unknown (the message lists the known ones and
+        the nearest) or a value is out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, expected="a configuration file", found="none")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, expected="a TOML file", found=str(error)) from error
+    for override in overrides:
+        _apply(tree, override)
+    if kind is None:
+        from spectrolabe.config.train import TrainConfig
+
+        kind = TrainConfig
+    return validated(tree, path, kind)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise InputError(override, expected="section.key=value", found=repr(override))
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InputError(override, expected=f"{section} to be a section", found="a value")
+    tree[last] = value
+
+
+def validated(tree: Mapping[str, Any], where: object, kind: type[Config]) -> Config:
+    """Return the configuration that a tree of keys and values stands for.
+
+    Parameters
+    ----------
+    tree : mapping
+    where : object
+        What messages name: the file.
+    kind : subclass of Strict
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, or a value is out of range.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(
+                f"{where}, [{'.'.join(place[:-1])}]",
+                place[-1],
+                _known(kind, place[:-1]),
+                kind="key",
+            ) from error
+        found = "nothing" if first["type"] == "missing" else repr(first.get("input"))
+        raise InputError(
+            f"{where}, {'.'.join(place)}", expected=first["msg"], found=found[:200]
+        ) from error
+
+
+def _known(kind: type[Strict], place: Sequence[str]) -> list[str]:
+    model: Any = kind
+    for part in place:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
