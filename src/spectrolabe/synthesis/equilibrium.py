@@ -119,8 +119,20 @@ def chemistry(temperature: ArrayLike) -> Chemistry:
     ----------
     temperature : array_like, shape (L,)
         K. Partition functions are constant below 992 K and above 20,952 K.
+
+    Raises
+    ------
+    InputError
+        If a temperature is not positive and finite.
     """
     kelvin = np.atleast_1d(np.array(temperature, dtype=float))
+    if kelvin.ndim != 1 or not (np.isfinite(kelvin) & (kelvin > 0)).all():
+        raise InputError(
+            "equilibrium",
+            expected="positive temperatures in one dimension",
+            found=f"shape {kelvin.shape}, or values out of range",
+            fix="Give the temperatures of the layers in K.",
+        )
     table = load_table("molecules")
     ln_atoms = _interpolated("atoms", kelvin)
     ln_molecules = _interpolated("molecules", kelvin)
@@ -253,7 +265,7 @@ def solve(
     _check(kelvin, force, ratio)
     reactions = _reactions()
     core, others = reactions.core, reactions.others
-    saha = np.exp(np.minimum(state.ln_saha, 600.0))
+    saha = np.exp(state.ln_saha)
     guess = np.zeros_like(kelvin) if electrons is None else np.asarray(electrons, dtype=float)
     unknown, residual = _solve_layers(
         force / (BOLTZMANN * kelvin),
@@ -261,7 +273,7 @@ def solve(
         np.empty((0, 0)) if start is None else start,
         (np.maximum(ratio[core], NONE_LEFT), ratio[others]),
         (np.ascontiguousarray(saha[:, core]), np.ascontiguousarray(saha[:, others])),
-        state.ln_formation,
+        np.exp(state.ln_formation),
         (reactions.first, reactions.members, reactions.counts, reactions.electrons),
     )
     worst = int(np.argmax(np.where(np.isfinite(residual), residual, np.inf)))
@@ -278,17 +290,16 @@ def solve(
 
 def _check(kelvin: NDArray, pressure: NDArray, ratio: NDArray) -> None:
     fine = (
-        kelvin.ndim == 1
-        and kelvin.shape == pressure.shape
+        kelvin.shape == pressure.shape
         and ratio.shape == (len(SYMBOLS),)
-        and all(np.all(np.isfinite(x)) for x in (kelvin, pressure, ratio))
-        and bool(np.all(kelvin > 0) and np.all(pressure > 0) and np.all(ratio >= 0))
+        and all(np.all(np.isfinite(x)) for x in (pressure, ratio))
+        and bool(np.all(pressure > 0) and np.all(ratio >= 0))
         and ratio[0] == 1.0
     )
     if not fine:
         raise InputError(
             "equilibrium",
-            expected="positive temperature and pressure of one length; 92 abundances, hydrogen 1",
+            expected="one positive pressure by layer; 92 abundances, that of hydrogen 1",
             found=f"shapes {kelvin.shape}, {pressure.shape}, {ratio.shape}, or values out of range",
             fix="Use elements.mixture for abundances.",
         )
@@ -336,7 +347,7 @@ def _solve_layers(
     start: NDArray,
     ratio: tuple,
     saha: tuple,
-    ln_k: NDArray,
+    constants: NDArray,
     species: tuple,
 ) -> tuple[NDArray, NDArray]:  # pragma: no cover
     """Unknowns (L, C + 2) and the largest imbalance (L,) of all layers, each from the one above."""
@@ -344,7 +355,7 @@ def _solve_layers(
     unknown = np.empty((layers, e + 2))
     residual = np.full(layers, np.inf)
     for i in range(layers):
-        x, n, k = unknown[i], particles[i], ln_k[i]
+        x, n, k = unknown[i], particles[i], constants[i]
         atoms = (ratio[0], saha[0][i], ratio[1], saha[1][i])
         if len(start) == layers:
             x[:] = start[i]
@@ -367,19 +378,19 @@ def _solve_layers(
 
 @njit(cache=True, error_model="numpy")
 def _continue(
-    x: NDArray, particles: float, atoms: tuple, ln_k: NDArray, species: tuple
+    x: NDArray, particles: float, atoms: tuple, constants: NDArray, species: tuple
 ) -> float:  # pragma: no cover
     """From no molecules to all of them in steps: bonds first weakened, then less and less."""
     first, _, counts, _ = species
-    bonds = np.empty(len(ln_k))
-    for m in range(len(ln_k)):
+    bonds = np.empty(len(constants))
+    for m in range(len(constants)):
         bonds[m] = counts[first[m] : first[m + 1]].sum() - 1.0
     weakness, step = 80.0, 0.0
     reached = x.copy()
     for _ in range(500):
         x[:] = reached
         trial = max(weakness - step, 0.0)
-        residual = _newton(x, particles, atoms, ln_k - trial * bonds, species)
+        residual = _newton(x, particles, atoms, constants * np.exp(-trial * bonds), species)
         if residual < TOLERANCE:
             reached[:] = x
             weakness = trial
@@ -432,7 +443,7 @@ def _charge(electrons: float, a: NDArray, saha: NDArray) -> float:  # pragma: no
 
 @njit(cache=True, error_model="numpy")
 def _newton(
-    x: NDArray, particles: float, atoms: tuple, ln_k: NDArray, species: tuple
+    x: NDArray, particles: float, atoms: tuple, constants: NDArray, species: tuple
 ) -> float:  # pragma: no cover
     """Improve the unknowns in place; return the largest relative imbalance that is left."""
     size = len(x)
@@ -440,7 +451,7 @@ def _newton(
     right = np.empty(size)
     imbalance = np.inf
     for _ in range(STEPS):
-        _linearise(matrix, right, x, particles, atoms, ln_k, species)
+        _linearise(matrix, right, x, particles, atoms, constants, species)
         imbalance = np.abs(right).max()
         if imbalance < 0.01 * TOLERANCE or not np.isfinite(imbalance):
             break
@@ -457,7 +468,7 @@ def _linearise(
     x: NDArray,
     particles: float,
     atoms: tuple,
-    ln_k: NDArray,
+    constants: NDArray,
     species: tuple,
 ) -> None:  # pragma: no cover
     """Logarithmic imbalances (negative, in `right`) and their derivatives by the unknowns."""
@@ -473,18 +484,19 @@ def _linearise(
     d_negative_e = electrons
     # row e holds the derivatives of the positive charge, right those of the negative one
     right[:] = 0.0
+    neutral = np.empty(core)
     for i in range(core):
-        neutral = np.exp(x[i])
-        once = neutral * saha[i, 0] * inverse
+        neutral[i] = np.exp(x[i])
+        once = neutral[i] * saha[i, 0] * inverse
         twice = once * saha[i, 1] * inverse
-        matrix[i, i] = neutral + once + twice
-        matrix[i, e] = -(once + 2.0 * twice)
-        matrix[e, i] = once + 2.0 * twice
-        positive += once + 2.0 * twice
+        charge = once + 2.0 * twice
+        matrix[i, i] = matrix[h, i] = neutral[i] + once + twice
+        matrix[i, e] = -charge
+        matrix[e, i] = charge
+        positive += charge
         d_positive_e -= once + 4.0 * twice
-        matrix[h, i] = neutral + once + twice
-        total += neutral + once + twice
-        d_total_e -= once + 2.0 * twice
+        total += neutral[i] + once + twice
+        d_total_e -= charge
     sums = matrix[h, :core].copy()
     for i in range(len(a_others)):
         r = saha_others[i, 0] * inverse
@@ -498,11 +510,14 @@ def _linearise(
         d_positive_e -= n * (square - mean * mean)
         total += n
         d_total_h += n
-    for m in range(len(ln_k)):
-        exponent = ln_k[m] + charges[m] * x[e]
+    for m in range(len(constants)):
+        n = constants[m]
+        if charges[m] != 0:
+            n *= electrons if charges[m] > 0 else inverse
         for p in range(first[m], first[m + 1]):
-            exponent += counts[p] * x[members[p]]
-        n = np.exp(min(exponent, 300.0))
+            for _ in range(counts[p]):
+                n *= neutral[members[p]]
+        n = min(n, 1e100)
         total += n
         d_total_e += charges[m] * n
         if charges[m] > 0:
