@@ -1,0 +1,355 @@
+"""Lines of hydrogen: Balmer, Paschen and Brackett, broadened by charges, by itself and by motion.
+
+The profile of a line in a layer is the tabulated Stark profile of Stehlé & Hutcheon (1999), in
+which the Doppler effect of the temperature is included, plus the difference between a Voigt
+function, with the micro-turbulence and the damping by collisions and radiation, and a Gaussian of
+the half width of the tabulated profile. The area remains one, the far wings add up, and where the
+core is thermal it is exact. Profiles are symmetric in frequency.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gamma
+
+from spectrolabe.errors import InputError
+from spectrolabe.synthesis.constants import (
+    ATOMIC_MASS,
+    BOHR_RADIUS,
+    BOLTZMANN,
+    ELECTRON_CHARGE,
+    ELECTRON_MASS,
+    LIGHT,
+    PLANCK,
+    RYDBERG_HYDROGEN,
+)
+from spectrolabe.synthesis.elements import MASS
+from spectrolabe.synthesis.gas import Gas
+from spectrolabe.synthesis.occupation import occupation_probability
+from spectrolabe.synthesis.opacity import voigt
+from spectrolabe.synthesis.tables import load_table
+
+__all__ = ["HydrogenLines", "add_hydrogen_lines", "hydrogen_lines", "level_energy", "line_profile"]
+
+REACH = 0.3  # of the wavelength of the line: no wing goes further
+# Detunings at which profiles are computed, relative to the wavelength: CORE * sinh(KNOT * k).
+CORE, KNOT = 5.3e-5, 0.05
+KNOTS: NDArray = CORE * np.sinh(KNOT * np.arange(math.ceil(math.asinh(REACH / CORE) / KNOT) + 1))
+KNOTS.flags.writeable = False
+
+_FINE_STRUCTURE = 7.2973525693e-3
+_IONISATION = 109678.77174  # 1/cm (NIST)
+_LAMB = 0.2824  # 1/cm: mean shift of a level by its s states, times n^5
+_SECOND = PLANCK * LIGHT / BOLTZMANN  # cm K
+_STRENGTH = math.pi * ELECTRON_CHARGE**2 / (ELECTRON_MASS * LIGHT)  # cm2 Hz
+
+# Collisions with H and He of 2-n, n = 3, 4, 5, 6: cross-section at 10 km/s in atomic units, and
+# alpha where it goes with speed^-alpha. H: Barklem, Piskunov & O'Mara (2000, A&A 363, 1091). He:
+# the p-d cross-sections of Barklem & O'Mara (1997, MNRAS 290, 102) with the polarisability of He.
+_SELF = {3: (1180.0, 0.677), 4: (2320.0, 0.455), 5: (4208.0, 0.380)}
+_HELIUM = {3: (834.0, 0.28), 4: (1998.0, 0.33), 5: (3837.0, 0.26), 6: (5700.0, 0.25)}
+_POLARISABILITY = 0.625  # (that of He / that of H)^0.4
+
+
+@dataclass(frozen=True, eq=False)
+class HydrogenLines:
+    """N lines of hydrogen by series and upper level, with their profiles.
+
+    Parameters
+    ----------
+    lower, upper : ndarray of int, shape (N,)
+        Principal quantum numbers.
+    wavelength : ndarray, shape (N,)
+        Mean of the fine structure, vacuum Å.
+    strength : ndarray, shape (N,)
+        Oscillator strength of absorption.
+    damping : ndarray, shape (N,)
+        Half width by radiation, rad/s.
+    resonance : ndarray, shape (5,)
+        Oscillator strength from level 1 to level n.
+    log_temperature, log_electrons : ndarray, shapes (T,) and (E,)
+        Nodes of the profiles.
+    log_width : ndarray, shape (N, T, E)
+        log10 of the half width at half maximum, Å.
+    profile : ndarray, shape (N, T, E, U)
+        log10 of profile times half width at ``scale * sinh(step * k)`` half widths.
+    scale, step : float
+    """
+
+    lower: NDArray
+    upper: NDArray
+    wavelength: NDArray
+    strength: NDArray
+    damping: NDArray
+    resonance: NDArray
+    log_temperature: NDArray
+    log_electrons: NDArray
+    log_width: NDArray
+    profile: NDArray
+    scale: float
+    step: float
+
+
+def level_energy(level: int) -> float:
+    """Return the energy of a level above the ground state, mean over its substates, 1/cm.
+
+    Dirac's fine structure averaged over j and l, with the shift of the s states: within 0.001 1/cm
+    of the means of the levels of NIST.
+    """
+    square = float(level * level)
+    fine = _FINE_STRUCTURE**2 / level**3 * ((2.0 * level - 1.0) / square - 0.75 / level)
+    return _IONISATION - RYDBERG_HYDROGEN * (1.0 / square + fine) + _LAMB / level**5
+
+
+@functools.cache
+def hydrogen_lines() -> HydrogenLines:
+    """Return all lines (arrays are read-only)."""
+    table = load_table("hydrogen")
+    energy = np.array([0.0] + [level_energy(n) for n in range(1, int(table["upper"].max()) + 1)])
+    profile = table["profile"] * np.float32(table["quantum"])
+    wavelength = 1e8 / (energy[table["upper"]] - energy[table["lower"]])
+    for array in (profile, wavelength):
+        array.flags.writeable = False
+    names = ("lower", "upper", "strength", "damping", "resonance")
+    nodes = ("log_temperature", "log_electrons", "log_width")
+    return HydrogenLines(
+        **{name: table[name] for name in names + nodes},
+        wavelength=wavelength,
+        profile=profile,
+        scale=float(table["scale"]),
+        step=float(table["step"]),
+    )
+
+
+def add_hydrogen_lines(opacity: NDArray, wavelength: NDArray, gas: Gas, v_micro: float) -> None:
+    """Add the opacity of the lines of hydrogen, with stimulated emission.
+
+    The upper levels are populated as `occupation.occupation_probability` tells; what is missing
+    from the lines near the limit of a series is in the bound-free absorption. Blueward of its
+    series limit a line is cut.
+
+    Parameters
+    ----------
+    opacity : ndarray, shape (M, L), float32 or float64
+        1/cm; changed in place.
+    wavelength : ndarray, shape (M,)
+        Vacuum Å, ascending, of any spacing: the opacity at one wavelength does not depend on the
+        others.
+    gas : Gas
+        Densities in L layers.
+    v_micro : float
+        Micro-turbulence, km/s.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not belong together.
+    """
+    shape = (len(wavelength), len(gas.temperature))
+    if opacity.shape != shape:
+        raise InputError(
+            "opacity",
+            expected=f"shape {shape}: wavelengths, layers",
+            found=f"shape {opacity.shape}",
+            fix="Pass an array of the shape of the spectrum and the atmosphere.",
+        )
+    if shape[0] == 0:
+        return
+    lines = hydrogen_lines()
+    limit = 1e8 / (_IONISATION - np.array([level_energy(int(n)) for n in lines.lower]))
+    low = np.maximum(limit, lines.wavelength / (1.0 + REACH))
+    high = lines.wavelength / (1.0 - REACH)
+    use = np.flatnonzero((low < wavelength[-1]) & (high > wavelength[0]))
+    use = use[np.argsort(low[use])]
+    values = np.empty((len(use), len(KNOTS), shape[1]), dtype=np.float32)
+    for i, line in enumerate(use.tolist()):
+        values[i] = _strength(lines, line, gas) * line_profile(lines, line, gas, v_micro)
+    _add(
+        opacity,
+        np.asarray(wavelength, dtype=float),
+        lines.wavelength[use],
+        low[use],
+        values,
+        1.0 / KNOT,
+        CORE,
+    )
+
+
+def line_profile(
+    lines: HydrogenLines, line: int, gas: Gas, v_micro: float, knots: NDArray = KNOTS
+) -> NDArray:
+    """Return the profile of one line, of unit area over wavelength.
+
+    Parameters
+    ----------
+    lines : HydrogenLines
+    line : int
+        Its index.
+    gas : Gas
+        Densities in L layers.
+    v_micro : float
+        Micro-turbulence, km/s.
+    knots : ndarray, shape (K,), optional
+        Detunings |frequency - that of the line| / frequency of the line.
+
+    Returns
+    -------
+    ndarray, shape (K, L)
+        1/Å.
+    """
+    centre = lines.wavelength[line]
+    width, shape = _stark(lines, line, gas)
+    detuning = np.asarray(knots)[:, None] * centre
+    # of the Gaussian with the half width of the tabulated profile, and with the turbulence too
+    thermal = width / math.sqrt(math.log(2.0))
+    doppler = np.hypot(thermal, v_micro * 1e5 / LIGHT * centre)
+    damping = _half_width(lines, line, gas) * centre**2 * 1e-8 / (2.0 * math.pi * LIGHT)
+    result = _interpolated(shape, detuning / width, lines.scale, lines.step) / width
+    result += voigt(detuning / doppler, damping / doppler) / (doppler * math.sqrt(math.pi))
+    result -= np.exp(-((detuning / thermal) ** 2)) / (thermal * math.sqrt(math.pi))
+    return np.maximum(result, 0.0)
+
+
+def _stark(lines: HydrogenLines, line: int, gas: Gas) -> tuple[NDArray, NDArray]:
+    """Half width (L,) in Å and log profile (U, L) at the temperatures and electron densities."""
+    weights = []
+    for nodes, value in (
+        (lines.log_temperature, np.log10(gas.temperature)),
+        (lines.log_electrons, np.log10(gas.electrons)),
+    ):
+        i = np.clip(np.searchsorted(nodes, value) - 1, 0, len(nodes) - 2)
+        weights.append((i, (value - nodes[i]) / (nodes[i + 1] - nodes[i])))
+    (t, part_t), (e, part_e) = weights
+    # cooler or thinner gas than the table: beyond its Doppler limit the widths do not scale
+    part_t = np.clip(part_t, -0.5, 1.5)
+    part_e = np.clip(part_e, -4.0, 2.0)
+    width = np.zeros(len(t))
+    profile = np.zeros((len(t), lines.profile.shape[-1]))
+    for dt, wt in ((0, 1.0 - part_t), (1, part_t)):
+        for de, we in ((0, 1.0 - part_e), (1, part_e)):
+            width = width + wt * we * lines.log_width[line, t + dt, e + de]
+            profile = profile + (wt * we)[:, None] * lines.profile[line, t + dt, e + de]
+    return 10.0**width, np.ascontiguousarray(profile.T)
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _interpolated(shape: NDArray, x: NDArray, scale: float, step: float) -> NDArray:
+    """10**shape (U, L), cubic in u where x (K, L) = scale sinh(step u); a -5/2 power beyond."""
+    result = np.empty_like(x)
+    last = shape.shape[0] - 1
+    edge = scale * math.sinh(step * last)
+    for k in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            if x[k, i] >= edge:
+                result[k, i] = 10.0 ** shape[last, i] * (edge / x[k, i]) ** 2.5
+                continue
+            u = math.asinh(x[k, i] / scale) / step
+            j = min(int(u), last - 1)
+            f = u - j
+            y1, y2 = shape[j, i], shape[j + 1, i]
+            y0 = shape[abs(j - 1), i]
+            y3 = shape[j + 2, i] if j + 2 <= last else 2.0 * y2 - y1
+            a = 3.0 * (y1 - y2) + y3 - y0
+            b = 2.0 * y0 - 5.0 * y1 + 4.0 * y2 - y3
+            y = y1 + 0.5 * f * (y2 - y0 + f * (b + f * a))
+            result[k, i] = math.exp(2.302585092994046 * y)
+    return result
+
+
+def _strength(lines: HydrogenLines, line: int, gas: Gas) -> NDArray:
+    """Opacity times wavelength, cm^-1 Å, in L layers: times a profile in 1/Å it is an opacity."""
+    lower, upper = int(lines.lower[line]), int(lines.upper[line])
+    neutral, partition = gas.atoms["H"][0], gas.partition["H"][0]
+    boltzmann = np.exp(-_SECOND * level_energy(lower) / gas.temperature)
+    emission = -np.expm1(-_SECOND * 1e8 / (lines.wavelength[line] * gas.temperature))
+    # w of the lower level in its number, and w of the upper given the lower in the cross-section
+    occupied = _occupied(float(upper), neutral, gas.atoms["He"][0], gas.electrons, gas.temperature)
+    number = 2.0 * lower**2 * neutral / partition * boltzmann * occupied
+    area = _STRENGTH * lines.strength[line] * lines.wavelength[line] ** 2 * 1e-8 / LIGHT
+    return number * emission * area
+
+
+@nb.vectorize(["float64(float64, float64, float64, float64, float64)"], cache=True)
+def _occupied(level, neutral, helium, electrons, temperature):  # type: ignore[no-untyped-def]
+    return occupation_probability(level, neutral, helium, electrons, temperature)
+
+
+def _half_width(lines: HydrogenLines, line: int, gas: Gas) -> NDArray:
+    """Half width of the Lorentzian by H, He and radiation, rad/s, in L layers."""
+    lower, upper = int(lines.lower[line]), int(lines.upper[line])
+    width = lines.damping[line] + np.zeros(len(gas.temperature))
+    hydrogen, helium = gas.atoms["H"][0], gas.atoms["He"][0]
+    if lower == 2 and upper in _SELF:
+        width += hydrogen * _collisions(*_SELF[upper], gas.temperature, MASS[0])
+    else:
+        width += hydrogen * _resonance(lines, lower)
+    if lower == 2 and upper in _HELIUM:
+        rate = _collisions(*_HELIUM[upper], gas.temperature, MASS[1])
+        width += helium * rate * _POLARISABILITY
+    else:
+        # Unsöld (1955) with the mean square radius of the upper level
+        square = float(upper * upper)
+        rate = 9.2e-10 * (square * (7.0 * square + 5.0)) ** 0.4
+        width += helium * rate * (gas.temperature / 1e4) ** 0.3
+    return width
+
+
+def _resonance(lines: HydrogenLines, level: int) -> float:
+    """Half width per neutral atom by resonance of a level with the ground state, rad/s cm3.
+
+    Ali & Griem (1966, Phys. Rev. 144, 366).
+    """
+    strength = lines.resonance[level] if level < len(lines.resonance) else 0.0
+    frequency = 2.0 * math.pi * LIGHT * RYDBERG_HYDROGEN * (1.0 - 1.0 / level**2)
+    charge = ELECTRON_CHARGE**2 / (ELECTRON_MASS * frequency)
+    return 1.92 * math.pi * math.sqrt(1.0 / 3.0) * charge * strength
+
+
+def _collisions(section: float, alpha: float, temperature: NDArray, mass: float) -> NDArray:
+    """Half width per perturber, rad/s cm3, of a cross-section that falls with speed^alpha.
+
+    Anstee & O'Mara (1995, MNRAS 276, 859).
+    """
+    reduced = ATOMIC_MASS / (1.0 / MASS[0] + 1.0 / mass)
+    speed = np.sqrt(8.0 * BOLTZMANN * temperature / (math.pi * reduced))
+    factor = (4.0 / math.pi) ** (alpha / 2.0) * gamma(2.0 - alpha / 2.0)
+    return factor * section * BOHR_RADIUS**2 * 1e6 * (speed / 1e6) ** (1.0 - alpha)
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath=True)
+def _add(
+    opacity: NDArray,
+    wavelength: NDArray,
+    centre: NDArray,
+    low: NDArray,
+    values: NDArray,
+    per_knot: float,
+    core: float,
+) -> None:
+    """Add lines, in the order of their blue ends, interpolating between the knots."""
+    layers = opacity.shape[1]
+    last = values.shape[1] - 1
+    total = np.empty(layers, dtype=values.dtype)
+    for m in range(wavelength.size):
+        total[:] = 0.0
+        for n in range(centre.size):
+            if wavelength[m] < low[n]:
+                break
+            x = abs(centre[n] / wavelength[m] - 1.0)
+            k = int(math.asinh(x / core) * per_knot)
+            if k >= last:
+                continue
+            left = core * math.sinh(k / per_knot)
+            right = core * math.sinh((k + 1) / per_knot)
+            part = np.float32((x - left) / (right - left))
+            for i in range(layers):
+                below = values[n, k, i]
+                total[i] += below + part * (values[n, k + 1, i] - below)
+        for i in range(layers):
+            opacity[m, i] += total[i]
