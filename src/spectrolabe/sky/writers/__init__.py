@@ -100,4 +100,4 @@ class Writer(Protocol):
 def get(survey: str) -> Writer:
     """Return the writer of a survey, by the name that `spectrolabe.surveys` gives it."""
     module = {"lamost_lrs": "lamost", "sdss_boss": "boss"}.get(survey, survey)
-    return importlib.import_module(f"{__name__}.{module}")  # type: ignore[return-value]
+    return importlib.import_module(f"{__name__}.{module}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spectrolabe.sky.observing import Reason
 from spectrolabe.sky.writers import Observed
-from spectrolabe.sky.writers.blocks import Card, cards, image, primary, table, write_bytes
+from spectrolabe.sky.writers.blocks import Card, image, primary, table, write_bytes
 from spectrolabe.sky.writers.reduction import (
     SIMULATED,
     barycentric_correction,

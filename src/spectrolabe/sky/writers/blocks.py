@@ -161,6 +161,9 @@ def table(
         letters = values.dtype.kind == "b"
         record[f"f{i - 1}"] = np.where(values, ord("T"), ord("F")) if letters else values
         head += [(f"TTYPE{i}", key), (f"TFORM{i}", fields[i - 1][2])]
+        if values.dtype.kind == "S" and values.ndim > 1:
+            shape = (max(values.dtype.itemsize, 1), *values.shape[:0:-1])
+            head.append((f"TDIM{i}", f"({','.join(map(str, shape))})"))
         if units and key in units:
             head.append((f"TUNIT{i}", units[key]))
     tail: list[Card] = [("EXTNAME", name)] if name else []

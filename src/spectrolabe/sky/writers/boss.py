@@ -126,7 +126,7 @@ def _pixels(exposure: Exposure) -> dict[str, NDArray]:
         "or_mask": mask.astype("i4"),
         "wdisp": (1.0 / (resolution * PIXEL)).astype("f4"),
         "sky": np.nan_to_num(arm.sky).astype("f4"),
-        "model": pseudo_continuum(arm.wavelength, flux, good).astype("f4"),
+        "model": pseudo_continuum(flux, good).astype("f4"),
     }
 
 
@@ -248,8 +248,8 @@ def write_labels(folder: Path, index: Table, labels: Table) -> Path:
         "RV_ADOP": np.nan_to_num(np.asarray(index["rv_pipeline"]), nan=-9999.0).astype("f4"),
         "RV_ADOP_UNC": np.nan_to_num(np.asarray(index["rv_err"]), nan=-9999.0).astype("f4"),
     }
-    galactic_place = [galactic(ra, dec) for ra, dec in zip(index["ra"], index["dec"], strict=True)]
-    columns["L"], columns["B"] = np.transpose(galactic_place) if galactic_place else ([], [])
+    place = np.array([galactic(r, d) for r, d in zip(index["ra"], index["dec"], strict=True)])
+    columns["L"], columns["B"] = place.reshape(-1, 2).T
     for column, name in {"TEFF_ADOP": "teff", "LOGG_ADOP": "logg", "FEH_ADOP": "fe_h"}.items():
         columns[column] = value(labels, name, -9999.0).astype("f4")
         columns[f"{column}_UNC"] = error_of(labels, name, -9999.0).astype("f4")

@@ -156,7 +156,7 @@ def resolution_band(wavelength: NDArray, resolution: NDArray) -> NDArray:
     rows /= rows.sum(axis=0)
     band = np.zeros((DIAGONALS, size), dtype="f4")
     for k, offset in enumerate(offsets):
-        row = np.arange(max(0, -offset), min(size, size - offset))
+        row = np.arange(size)[max(0, -offset) : min(size, size - offset)]
         band[k, row + offset] = rows[k, row]
     return band
 

@@ -35,8 +35,7 @@ PARAMETER_FLAGS = (
     *("negFlux", "nanFlux", "emission", "nullFluxErr", "KMgiantPar"),
 )
 # of flags_gspspec, after the 13 of the parameters: two for each of these, in this order
-ELEMENT_ORDER = ("N", "Mg", "Si", "S", "Ca", "Ti", "Cr", "FeM", "FeIIM")
-ELEMENT_ORDER += ("Ni", "Zr", "Ce", "Nd")
+ELEMENT_ORDER = ("N", "Mg", "Si", "S", "Ca", "Ti", "Cr", "FeM", "FeIIM", "Ni", "Zr", "Ce", "Nd")
 
 
 def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:

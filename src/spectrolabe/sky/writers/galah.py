@@ -111,7 +111,7 @@ def _file(star: Observed, exposure: Exposure, ccd: int, fibre: int, snr: float) 
     telluric = np.where((arm.mask & int(Reason.TELLURIC)) != 0, 0.9, 1.0)
     fwhm = air / np.broadcast_to(arm.resolution, air.shape)
     layers = {
-        "normalized": flux / pseudo_continuum(air, flux, good),
+        "normalized": flux / pseudo_continuum(flux, good),
         "relative_error": relative,
         "sky": np.nan_to_num(arm.sky),
         "teluric": telluric,

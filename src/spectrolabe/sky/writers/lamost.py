@@ -112,7 +112,7 @@ def _pixels(exposure: Exposure) -> dict[str, NDArray]:
         "WAVELENGTH": arm.wavelength,
         "ANDMASK": mask,
         "ORMASK": mask,
-        "NORMALIZATION": arm.flux / pseudo_continuum(arm.wavelength, arm.flux, good),
+        "NORMALIZATION": arm.flux / pseudo_continuum(arm.flux, good),
     }
     return {key: np.nan_to_num(values).astype("f4")[None] for key, values in vectors.items()}
 

@@ -10,7 +10,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from spectrolabe.sky.observing import Exposure
+    from spectrolabe.sky.observing import Exposure, Reason
 
 __all__ = [
     "SIMULATED",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SIMULATED = "Simulated spectrum: a star of the synthetic sky of Spectrolabe"
-C = 299792.458  # km/s
+INTERVALS = 24
 BANDS = {"u": (3700, 4000), "g": (4000, 5500), "r": (5600, 6900), "i": (6900, 8200)}
 BANDS["z"] = (8200, 9200)  # Å, those of the SDSS where spectrographs see them
 # rows of the rotation from ICRS to Galactic axes (Hipparcos catalogue, ESA SP-1200, 1.5.11)
@@ -45,24 +45,26 @@ GALACTIC = np.array(
 OBLIQUITY = np.radians(23.4393)
 
 
-def pseudo_continuum(wavelength: NDArray, flux: NDArray, good: NDArray, degree: int = 4) -> NDArray:
+def pseudo_continuum(flux: NDArray, good: NDArray, degree: int = 4) -> NDArray:
     """Return a smooth upper envelope of a spectrum, shape (M,): what a pipeline divides by.
 
     A polynomial through the 90th percentiles of 24 intervals. The continuum of the simulation has
     no part in it.
     """
-    x = np.linspace(-1.0, 1.0, flux.size)
-    levels, places = [], []
-    for part in np.array_split(np.arange(flux.size), 24):
-        part = part[good[part]]
-        if part.size > 5:
-            levels.append(np.percentile(flux[part], 90))
-            places.append(x[part].mean())
-    if len(levels) <= degree:
+    width = flux.size // INTERVALS
+    parts = np.where(good, flux, -np.inf)[: width * INTERVALS].reshape(INTERVALS, width)
+    count = np.isfinite(parts).sum(axis=1)
+    known = count > 5
+    if known.sum() <= degree:
         return np.full(flux.size, np.median(flux[good]) if good.any() else 1.0)
-    fitted = np.polynomial.polynomial.polyfit(places, levels, degree)
+    place = width - 1 - count // 10  # of the 90th percentile, for what is bad comes first
+    levels = np.take_along_axis(np.sort(parts, axis=1), place[:, None], axis=1)[known, 0]
+    x = np.linspace(-1.0, 1.0, flux.size)
+    middles = x[width // 2 : width * INTERVALS : width][known]
+    fitted = np.polynomial.polynomial.polyfit(middles, levels, degree)
     smooth = np.polynomial.polynomial.polyval(x, fitted)
-    return np.maximum(smooth, 0.05 * np.max(levels)) if np.max(levels) > 0 else np.ones(flux.size)
+    top = float(levels.max())
+    return np.maximum(smooth, 0.05 * top) if top > 0 else np.ones(flux.size)
 
 
 def band_snr(wavelength: NDArray, flux: NDArray, ivar: NDArray) -> dict[str, float]:
@@ -133,7 +135,11 @@ def mean_velocity(exposures: Sequence[Exposure]) -> float:
 
 
 def mask_bits(
-    reasons: NDArray, ivar: NDArray, hard: Mapping[int, int], soft: Mapping[int, int], other: int
+    reasons: NDArray,
+    ivar: NDArray,
+    hard: Mapping[Reason, int],
+    soft: Mapping[Reason, int],
+    other: int,
 ) -> NDArray:
     """Return a survey's pixel mask, shape (M,), int64.
 
@@ -141,20 +147,20 @@ def mask_bits(
     ----------
     reasons, ivar : ndarray, shape (M,)
         Of an exposure.
-    hard : Mapping of int to int
+    hard : Mapping of Reason to int
         Reason -> bits of pixels that the survey rejects, set where ``ivar`` is 0 only.
-    soft : Mapping of int to int
-        Reason -> bits that inform.
+    soft : Mapping of Reason to int
+        Reason -> bits set wherever it is given.
     other : int
         Bits of a pixel with ``ivar`` 0 for another reason.
     """
     mask = np.zeros(reasons.shape, dtype=np.int64)
     bad = ~(ivar > 0)
     for reason, bits in hard.items():
-        mask[bad & ((reasons & reason) != 0)] |= bits
+        mask[bad & ((reasons & int(reason)) != 0)] |= bits
     mask[bad & (mask == 0)] |= other
     for reason, bits in soft.items():
-        mask[(reasons & reason) != 0] |= bits
+        mask[(reasons & int(reason)) != 0] |= bits
     return mask
 
 
