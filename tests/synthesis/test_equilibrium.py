@@ -219,7 +219,7 @@ def test_bonds_switched_on_in_steps_give_the_same(monkeypatch):
     module._start(x, particles, 0.0, atoms)
     species = (reactions.first, reactions.members, reactions.counts, reactions.electrons)
     constants = np.exp(state.ln_formation[0])
-    assert module._continue(x, particles, atoms, constants, species) < 1e-10
+    assert module._continue(x, particles, atoms, constants, species, 80.0) < 1e-10
     assert np.exp(x[-2]) == pytest.approx(usual.electrons[0], rel=1e-8)
 
 

@@ -357,20 +357,21 @@ def _solve_layers(
     for i in range(layers):
         x, n, k = unknown[i], particles[i], constants[i]
         atoms = (ratio[0], saha[0][i], ratio[1], saha[1][i])
-        if len(start) == layers:
-            x[:] = start[i]
-            residual[i] = _newton(x, n, atoms, k, species)
-        elif i > 0:
-            x[:] = unknown[i - 1] + np.log(n / particles[i - 1])
-            if guess[i] > 0.0:
-                x[e] = np.log(guess[i])
-            residual[i] = _newton(x, n, atoms, k, species)
-        if not residual[i] < TOLERANCE:
-            _start(x, n, guess[i], atoms)
-            residual[i] = _newton(x, n, atoms, k, species)
-        if not residual[i] < TOLERANCE:
-            _start(x, n, 0.0, atoms)
-            residual[i] = _continue(x, n, atoms, k, species)
+        for attempt in range(3):
+            strength = 80.0 if attempt == 2 else 0.0
+            if attempt == 0 and len(start) == layers:
+                for j in range(e + 2):
+                    x[j] = start[i, j]
+            elif attempt == 0 and i > 0:
+                for j in range(e + 2):
+                    x[j] = unknown[i - 1, j] + np.log(n / particles[i - 1])
+                if guess[i] > 0.0:
+                    x[e] = np.log(guess[i])
+            else:
+                _start(x, n, guess[i] if attempt == 1 else 0.0, atoms)
+            residual[i] = _continue(x, n, atoms, k, species, strength)
+            if residual[i] < TOLERANCE:
+                break
         if not residual[i] < TOLERANCE:
             break
     return unknown, residual
@@ -378,37 +379,51 @@ def _solve_layers(
 
 @njit(cache=True, error_model="numpy")
 def _continue(
-    x: NDArray, particles: float, atoms: tuple, constants: NDArray, species: tuple
+    x: NDArray,
+    particles: float,
+    atoms: tuple,
+    constants: NDArray,
+    species: tuple,
+    weakness: float,
 ) -> float:  # pragma: no cover
-    """From no molecules to all of them in steps: bonds first weakened, then less and less."""
+    """Newton's method, after steps in which bonds weakened by exp(-weakness) regain strength."""
     first, _, counts, _ = species
-    bonds = np.empty(len(constants))
-    for m in range(len(constants)):
-        bonds[m] = counts[first[m] : first[m + 1]].sum() - 1.0
-    weakness, step = 80.0, 0.0
-    reached = x.copy()
-    for _ in range(500):
-        x[:] = reached
-        trial = max(weakness - step, 0.0)
-        residual = _newton(x, particles, atoms, constants * np.exp(-trial * bonds), species)
+    trial, step = weakness, 1.0
+    reached, weaker = np.empty(len(x)), np.empty(len(constants))
+    for j in range(len(x)):
+        reached[j] = x[j]
+    while True:
+        for m in range(len(constants)):
+            bonds = -1.0
+            for p in range(first[m], first[m + 1]):
+                bonds += counts[p]
+            weaker[m] = constants[m] * np.exp(-trial * bonds)
+        residual = _newton(x, particles, atoms, weaker, species)
         if residual < TOLERANCE:
-            reached[:] = x
-            weakness = trial
-            if weakness == 0.0:
+            if trial == 0.0:
                 return residual
-            step = max(2.0 * step, 1.0)
+            for j in range(len(x)):
+                reached[j] = x[j]
+            weakness = trial
+            step *= 2.0
         else:
+            for j in range(len(x)):
+                x[j] = reached[j]
             step *= 0.4
-            if step < 1e-3:
-                break
-    return np.inf
+            if weakness == 0.0 or trial == weakness or step < 1e-3:
+                return np.inf
+        trial = max(weakness - step, 0.0)
 
 
 @njit(cache=True, error_model="numpy")
 def _start(x: NDArray, particles: float, guess: float, atoms: tuple) -> None:  # pragma: no cover
     """Atoms and ions alone: bisection of the charge balance in ln n_e."""
     a, saha, a_others, saha_others = atoms
-    total = a.sum() + a_others.sum()
+    total = 0.0
+    for ratio in a:
+        total += ratio
+    for ratio in a_others:
+        total += ratio
     high = np.log(particles)
     low = high - 60.0
     if guess > 0.0:
@@ -452,7 +467,9 @@ def _newton(
     imbalance = np.inf
     for _ in range(STEPS):
         _linearise(matrix, right, x, particles, atoms, constants, species)
-        imbalance = np.abs(right).max()
+        imbalance = 0.0
+        for value in right:
+            imbalance = max(imbalance, abs(value)) if np.isfinite(value) else np.inf
         if imbalance < 0.01 * TOLERANCE or not np.isfinite(imbalance):
             break
         _eliminate(matrix, right)
@@ -476,28 +493,29 @@ def _linearise(
     first, members, counts, charges = species
     core = len(a)
     e, h = core, core + 1
-    matrix[:] = 0.0
+    for i in range(core + 2):
+        right[i] = 0.0
+        for j in range(core + 2):
+            matrix[i, j] = 0.0
     electrons, hydrogen = np.exp(x[e]), np.exp(x[h])
     inverse = 1.0 / electrons
     positive, d_positive_e, d_positive_h = 0.0, 0.0, 0.0
     negative, total, d_total_e, d_total_h = electrons, electrons, electrons, 0.0
     d_negative_e = electrons
     # row e holds the derivatives of the positive charge, right those of the negative one
-    right[:] = 0.0
-    neutral = np.empty(core)
+    neutral, sums = np.empty(core), np.empty(core)
     for i in range(core):
         neutral[i] = np.exp(x[i])
         once = neutral[i] * saha[i, 0] * inverse
         twice = once * saha[i, 1] * inverse
         charge = once + 2.0 * twice
-        matrix[i, i] = matrix[h, i] = neutral[i] + once + twice
+        sums[i] = matrix[i, i] = matrix[h, i] = neutral[i] + once + twice
         matrix[i, e] = -charge
         matrix[e, i] = charge
         positive += charge
         d_positive_e -= once + 4.0 * twice
         total += neutral[i] + once + twice
         d_total_e -= charge
-    sums = matrix[h, :core].copy()
     for i in range(len(a_others)):
         r = saha_others[i, 0] * inverse
         rr = r * saha_others[i, 1] * inverse
