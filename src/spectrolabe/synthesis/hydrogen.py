@@ -32,7 +32,7 @@ from spectrolabe.synthesis.constants import (
 from spectrolabe.synthesis.elements import MASS
 from spectrolabe.synthesis.gas import Gas
 from spectrolabe.synthesis.occupation import occupation_probability
-from spectrolabe.synthesis.opacity import voigt
+from spectrolabe.synthesis.opacity import _voigt
 from spectrolabe.synthesis.tables import load_table
 
 __all__ = ["HydrogenLines", "add_hydrogen_lines", "hydrogen_lines", "level_energy", "line_profile"]
@@ -47,6 +47,8 @@ _FINE_STRUCTURE = 7.2973525693e-3
 _IONISATION = 109678.77174  # 1/cm (NIST)
 _LAMB = 0.2824  # 1/cm: mean shift of a level by its s states, times n^5
 _SECOND = PLANCK * LIGHT / BOLTZMANN  # cm K
+_LN10 = math.log(10.0)
+_ROOT_PI = math.sqrt(math.pi)
 _STRENGTH = math.pi * ELECTRON_CHARGE**2 / (ELECTRON_MASS * LIGHT)  # cm2 Hz
 
 # Collisions with H and He of 2-n, n = 3, 4, 5, 6: cross-section at 10 km/s in atomic units, and
@@ -162,23 +164,35 @@ def add_hydrogen_lines(opacity: NDArray, wavelength: NDArray, gas: Gas, v_micro:
     if shape[0] == 0:
         return
     lines = hydrogen_lines()
-    limit = 1e8 / (_IONISATION - np.array([level_energy(int(n)) for n in lines.lower]))
+    low, high, knots = _reach()
+    use = np.flatnonzero((low < wavelength[-1]) & (high > wavelength[0]))
+    first = max(int(np.searchsorted(knots, wavelength[0], "right")) - 1, 0)
+    knots = knots[first : np.searchsorted(knots, wavelength[-1]) + 1]
+    total = np.zeros((len(knots), shape[1]), dtype=np.float32)
+    for line in use.tolist():
+        values = (line_profile(lines, line, gas, v_micro) * _strength(lines, line, gas)).astype(
+            "f4"
+        )
+        a, b = np.searchsorted(knots, low[line], "right"), np.searchsorted(knots, high[line])
+        _add_line(total[a:b], knots[a:b], lines.wavelength[line], values)
+    _add_interpolated(opacity, np.asarray(wavelength, dtype=float), knots, total)
+
+
+@functools.cache
+def _reach() -> tuple[NDArray, NDArray, NDArray]:
+    """Blue and red ends of the lines (N,), and the knots of all lines, ascending vacuum Å.
+
+    Between two knots the opacity of every line is linear, so that of all lines is too.
+    """
+    lines = hydrogen_lines()
+    limit = np.array([1e8 / (_IONISATION - level_energy(int(n))) for n in lines.lower])
     low = np.maximum(limit, lines.wavelength / (1.0 + REACH))
     high = lines.wavelength / (1.0 - REACH)
-    use = np.flatnonzero((low < wavelength[-1]) & (high > wavelength[0]))
-    use = use[np.argsort(low[use])]
-    values = np.empty((len(use), len(KNOTS), shape[1]), dtype=np.float32)
-    for i, line in enumerate(use.tolist()):
-        values[i] = _strength(lines, line, gas) * line_profile(lines, line, gas, v_micro)
-    _add(
-        opacity,
-        np.asarray(wavelength, dtype=float),
-        lines.wavelength[use],
-        low[use],
-        values,
-        1.0 / KNOT,
-        CORE,
-    )
+    offset = np.concatenate([KNOTS, -KNOTS])[:, None]
+    knots = lines.wavelength / (1.0 + offset)
+    edges = np.unique(limit)
+    knots = np.concatenate([knots[knots > limit], edges, edges + 1e-6])
+    return low, high, np.unique(knots)
 
 
 def line_profile(
@@ -205,15 +219,13 @@ def line_profile(
     """
     centre = lines.wavelength[line]
     width, shape = _stark(lines, line, gas)
-    detuning = np.asarray(knots)[:, None] * centre
     # of the Gaussian with the half width of the tabulated profile, and with the turbulence too
     thermal = width / math.sqrt(math.log(2.0))
     doppler = np.hypot(thermal, v_micro * 1e5 / LIGHT * centre)
     damping = _half_width(lines, line, gas) * centre**2 * 1e-8 / (2.0 * math.pi * LIGHT)
-    result = _interpolated(shape, detuning / width, lines.scale, lines.step) / width
-    result += voigt(detuning / doppler, damping / doppler) / (doppler * math.sqrt(math.pi))
-    result -= np.exp(-((detuning / thermal) ** 2)) / (thermal * math.sqrt(math.pi))
-    return np.maximum(result, 0.0)
+    detuning = np.asarray(knots, dtype=float) * centre
+    scales = np.stack([width, thermal, doppler, damping / doppler])
+    return _profile(detuning, shape, lines.scale, lines.step, scales)
 
 
 def _stark(lines: HydrogenLines, line: int, gas: Gas) -> tuple[NDArray, NDArray]:
@@ -235,31 +247,43 @@ def _stark(lines: HydrogenLines, line: int, gas: Gas) -> tuple[NDArray, NDArray]
         for de, we in ((0, 1.0 - part_e), (1, part_e)):
             width = width + wt * we * lines.log_width[line, t + dt, e + de]
             profile = profile + (wt * we)[:, None] * lines.profile[line, t + dt, e + de]
-    return 10.0**width, np.ascontiguousarray(profile.T)
+    return 10.0**width, np.asfortranarray(profile.T)
 
 
-@nb.njit(cache=True, error_model="numpy")
-def _interpolated(shape: NDArray, x: NDArray, scale: float, step: float) -> NDArray:
-    """10**shape (U, L), cubic in u where x (K, L) = scale sinh(step u); a -5/2 power beyond."""
-    result = np.empty_like(x)
-    last = shape.shape[0] - 1
-    edge = scale * math.sinh(step * last)
-    for k in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            if x[k, i] >= edge:
-                result[k, i] = 10.0 ** shape[last, i] * (edge / x[k, i]) ** 2.5
-                continue
-            u = math.asinh(x[k, i] / scale) / step
-            j = min(int(u), last - 1)
-            f = u - j
-            y1, y2 = shape[j, i], shape[j + 1, i]
-            y0 = shape[abs(j - 1), i]
-            y3 = shape[j + 2, i] if j + 2 <= last else 2.0 * y2 - y1
-            a = 3.0 * (y1 - y2) + y3 - y0
-            b = 2.0 * y0 - 5.0 * y1 + 4.0 * y2 - y3
-            y = y1 + 0.5 * f * (y2 - y0 + f * (b + f * a))
-            result[k, i] = math.exp(2.302585092994046 * y)
+@nb.njit(cache=True, error_model="numpy", fastmath=True)
+def _profile(
+    detuning: NDArray, shape: NDArray, scale: float, step: float, scales: NDArray
+) -> NDArray:
+    """Stark profile + Voigt function - Gaussian, at detunings (K,) in layers (L,)."""
+    result = np.empty((detuning.size, shape.shape[1]))
+    for i in range(shape.shape[1]):
+        width, thermal, doppler, a = scales[:, i]
+        for k in range(detuning.size):
+            value = _stark_profile(shape[:, i], detuning[k] / width, scale, step) / width
+            value += _voigt(detuning[k] / doppler, a) / (doppler * _ROOT_PI)
+            v = detuning[k] / thermal
+            if v < 6.0:
+                value -= math.exp(-v * v) / (thermal * _ROOT_PI)
+            result[k, i] = max(value, 0.0)
     return result
+
+
+@nb.njit(error_model="numpy", fastmath=True, inline="always")
+def _stark_profile(shape: NDArray, x: float, scale: float, step: float) -> float:
+    """10**shape (U,), cubic in u where x = scale sinh(step u); a power -5/2 beyond its end."""
+    last = shape.size - 1
+    y = x / scale
+    u = math.log(y + math.sqrt(y * y + 1.0)) / step
+    if u >= last:
+        return math.exp(_LN10 * shape[last]) * (scale * math.sinh(step * last) / x) ** 2.5
+    j = min(int(u), last - 1)
+    f = u - j
+    y1, y2 = shape[j], shape[j + 1]
+    y0 = shape[abs(j - 1)]
+    y3 = shape[j + 2] if j + 2 <= last else 2.0 * y2 - y1
+    a = 3.0 * (y1 - y2) + y3 - y0
+    b = 2.0 * y0 - 5.0 * y1 + 4.0 * y2 - y3
+    return math.exp(_LN10 * (y1 + 0.5 * f * (y2 - y0 + f * (b + f * a))))
 
 
 def _strength(lines: HydrogenLines, line: int, gas: Gas) -> NDArray:
@@ -323,33 +347,29 @@ def _collisions(section: float, alpha: float, temperature: NDArray, mass: float)
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath=True)
-def _add(
-    opacity: NDArray,
-    wavelength: NDArray,
-    centre: NDArray,
-    low: NDArray,
-    values: NDArray,
-    per_knot: float,
-    core: float,
+def _add_line(total: NDArray, knots: NDArray, centre: float, values: NDArray) -> None:
+    """Add a line, given by its `values` (K, L) at `KNOTS`, to the sum at the knots of all lines."""
+    for m in range(knots.size):
+        x = abs(centre / knots[m] - 1.0)
+        k = int(math.asinh(x / CORE) / KNOT + 1e-9)
+        if k >= values.shape[0] - 1:
+            continue
+        part = np.float32((x - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k]))
+        for i in range(total.shape[1]):
+            total[m, i] += values[k, i] + part * (values[k + 1, i] - values[k, i])
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath=True)
+def _add_interpolated(
+    opacity: NDArray, wavelength: NDArray, knots: NDArray, total: NDArray
 ) -> None:
-    """Add lines, in the order of their blue ends, interpolating between the knots."""
-    layers = opacity.shape[1]
-    last = values.shape[1] - 1
-    total = np.empty(layers, dtype=values.dtype)
+    """Add `total` (K, L) at the knots to the opacity, linear in wavelength between them."""
+    k = 0
     for m in range(wavelength.size):
-        total[:] = 0.0
-        for n in range(centre.size):
-            if wavelength[m] < low[n]:
-                break
-            x = abs(centre[n] / wavelength[m] - 1.0)
-            k = int(math.asinh(x / core) * per_knot)
-            if k >= last:
-                continue
-            left = core * math.sinh(k / per_knot)
-            right = core * math.sinh((k + 1) / per_knot)
-            part = np.float32((x - left) / (right - left))
-            for i in range(layers):
-                below = values[n, k, i]
-                total[i] += below + part * (values[n, k + 1, i] - below)
-        for i in range(layers):
-            opacity[m, i] += total[i]
+        if wavelength[m] < knots[0] or wavelength[m] > knots[-1]:
+            continue
+        while k < knots.size - 2 and knots[k + 1] < wavelength[m]:
+            k += 1
+        part = np.float32((wavelength[m] - knots[k]) / (knots[k + 1] - knots[k]))
+        for i in range(total.shape[1]):
+            opacity[m, i] += total[k, i] + part * (total[k + 1, i] - total[k, i])
