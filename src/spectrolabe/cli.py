@@ -314,3 +314,39 @@ def predict(
         + (f"; {report.skipped} inputs were done before" if report.skipped else "")
     )
     _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
+
+
+@app.command()
+def simulate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, see configs/.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="For example population.stars=500."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="SKY", help="Folder of the synthetic sky.")
+    ] = Path("sky"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compute and write.")] = 1,
+) -> None:
+    """Make a synthetic sky: surveys' native files and label catalogues, and the truth.
+
+    Run again to continue where it stopped. Only truth.parquet knows what is true of the stars.
+
+    Example: [bold]spectrolabe simulate configs/sky.toml population.stars=500 -o sky[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.config import load_config
+    from spectrolabe.config.sky import SkyConfig
+    from spectrolabe.sky.simulate import TRUTH
+    from spectrolabe.sky.simulate import simulate as run
+
+    report = run(load_config(config, overrides or (), SkyConfig), output, workers=workers)
+    console = Console(highlight=False, soft_wrap=True)
+    rate = report.written / max(report.seconds, 1e-3)
+    console.print(
+        f"{report.folder}: {report.stars} stars, {report.written} of them new, "
+        f"in {report.seconds:.1f} s ({rate:.1f} stars/s)"
+    )
+    counts = ", ".join(f"{survey} {count}" for survey, count in report.spectra.items())
+    console.print(f"spectra: {counts}; the truth is in {report.folder / TRUTH}")

@@ -90,6 +90,6 @@ def observed(
     for number, count in enumerate(visits):
         count = 1 if survey == "gaia_rvs" else count
         exposures = [exposure(survey, rng) for _ in range(count)]
-        stars.append(Observed(target(rng), exposures, number, first))
+        stars.append(Observed(target(rng), exposures, number, range(first, first + count)))
         first += count
     return stars

@@ -71,14 +71,14 @@ class Observed:
         In the order in which they were taken.
     number : int
         Of the star in the survey, in an order that says nothing of the star.
-    first : int
-        Running number of its first exposure in the survey; the others follow.
+    running : sequence of int
+        Running number in the survey of each exposure, in an order that says nothing either.
     """
 
     target: Target
     exposures: Sequence[Exposure]
     number: int
-    first: int
+    running: Sequence[int]
 
 
 class Writer(Protocol):

@@ -266,7 +266,7 @@ def _visit_cards(star: Observed, exposure: object, i: int, flag: int) -> list[Ca
     target, mjd = star.target, exposure.mjd  # type: ignore[attr-defined]
     rv, error, snr = exposure.rv_measured, exposure.rv_error, exposure.snr  # type: ignore
     correction = barycentric_correction(target.ra, target.dec, mjd)
-    plate, fibre = 5000 + (star.first + i - 1) // 300, 1 + (star.first + i - 1) % 300
+    plate, fibre = 5000 + star.running[i - 1] // 300, 1 + star.running[i - 1] % 300
     failed = 999999.0
     return [
         ("COMMENT", f"VISIT {i} INFORMATION:"),

@@ -74,7 +74,7 @@ def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
 
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> dict[str, object]:
-    plate, fibre = divmod(star.first + visit - 1, FIBRES)
+    plate, fibre = divmod(star.running[visit - 1], FIBRES)
     plate, fibre, mjd = plate + PLATE, fibre + 1, int(exposure.mjd)
     identity = f"{plate:04d}-{mjd:05d}-{fibre:04d}"
     arm = exposure.arms[0]

@@ -40,7 +40,7 @@ FLUX_UNIT, IVAR_UNIT = "10**-17 erg/(s cm2 Angstrom)", "10**+34 (s2 cm4 Angstrom
 SURVEY, PROGRAM = "main", "bright"
 PETAL_FIBRES = 500
 FIRST_TILE, FIRST_TARGET = 20001, 39627500000000000
-MOST_VISITS = 64  # of one star: tiles of a batch are numbered apart
+MOST_VISITS = 16  # of one star: tiles of a batch are numbered apart
 DIAGONALS = 11
 SIGMA_OF_FWHM = 1.0 / 2.3548200450309493
 SOMEBADPIX, COSMIC, NODATA, BADCOLUMN = 1, 4, 256, 1024  # none of them only informs
@@ -56,21 +56,22 @@ WARNINGS = {"CHI2": 1, "RV": 2, "RVERR": 4, "PARAM": 8}
 
 
 def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
-    """Write a file for the first exposures of the stars, one for the second ones, and so on."""
+    """Write a file for the first exposures of the stars, one for the second ones, and so on.
+
+    A file holds one petal, 500 fibres.
+    """
     rows: list[dict[str, object]] = []
-    petal, group = batch % 10, batch // 10
     for visit in range(1, 1 + max((len(star.exposures) for star in observed), default=0)):
         seen = [star for star in observed if len(star.exposures) >= visit]
-        tile = FIRST_TILE + group * MOST_VISITS + visit - 1
-        rows += _write(folder, seen, visit, tile, petal)
+        tile = FIRST_TILE + batch * MOST_VISITS + visit - 1
+        for petal, start in enumerate(range(0, len(seen), PETAL_FIBRES)):
+            rows += _write(folder, seen[start : start + PETAL_FIBRES], visit, tile, petal)
     return index_of(rows)
 
 
 def _write(
     folder: Path, seen: Sequence[Observed], visit: int, tile: int, petal: int
 ) -> list[dict[str, object]]:
-    if len(seen) > PETAL_FIBRES:
-        raise ValueError(f"a petal has {PETAL_FIBRES} fibres, not {len(seen)}")
     exposures = [star.exposures[visit - 1] for star in seen]
     targets = np.array([FIRST_TARGET + 7 * star.number for star in seen], dtype="i8")
     night = calendar(max(one.mjd for one in exposures))[:10].replace("-", "")

@@ -70,7 +70,7 @@ def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> list[dict[str, object]]:
     night = calendar(exposure.mjd)[2:10].replace("-", "")
-    run, fibre = divmod(star.first + visit - 1, FIBRES)
+    run, fibre = divmod(star.running[visit - 1], FIBRES)
     sobject = f"{night}{run + 1:04d}01{fibre + 1:03d}"
     (folder / night).mkdir(parents=True, exist_ok=True)
     snr = {i: arm.snr for i, arm in enumerate(exposure.arms, start=1)}

@@ -61,7 +61,7 @@ def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
 
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> dict[str, object]:
-    running = star.first + visit - 1
+    running = star.running[visit - 1]
     plan, place = divmod(running, FIBRES * SPECTROGRAPHS)
     # neighbours in the running number get fibres far from one another
     spectrograph, fibre = (place % SPECTROGRAPHS) + 1, (place // SPECTROGRAPHS) + 1

@@ -1,0 +1,87 @@
+"""Where the spectra of the stars of a synthetic sky come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from spectrolabe.labels import ELEMENTS
+from spectrolabe.sky.instruments import instrument
+
+if TYPE_CHECKING:
+    from spectrolabe.sky.library import IntrinsicSpectra
+
+__all__ = ["Synthesised", "intrinsic_spectra"]
+
+LINES = ((3700.0, 9800.0), (15100.0, 17000.0))  # vacuum Å for which there are lists of lines
+STEP = 0.05  # Å: R of half a million per pixel in the H band, 80 000 in the ultraviolet
+FASTEST = 1000.0  # km/s by which a spectrum may be shifted
+C = 299792.458  # km/s
+
+
+class Synthesised:
+    """Spectra computed star by star, a second or two each.
+
+    Parameters
+    ----------
+    surveys : iterable of str
+        For which the spectra shall do: they decide the wavelengths.
+    step : float, optional
+        Angstrom between wavelengths.
+    """
+
+    resolution = np.inf
+
+    def __init__(self, surveys: Iterable[str], step: float = STEP) -> None:
+        from spectrolabe.synthesis.spectrum import wavelength_grid
+
+        spans = [instrument(survey).span for survey in surveys]
+        margin = FASTEST / C
+        parts = []
+        for low, high in LINES:
+            inside = [(a, b) for a, b in spans if a < high and b > low]
+            if inside:
+                first = max(low, min(a for a, _ in inside) * (1 - margin))
+                last = min(high, max(b for _, b in inside) * (1 + margin))
+                parts.append(wavelength_grid(first, last, step))
+        self.wavelength: NDArray = np.concatenate(parts)
+
+    def __call__(self, stars: Table) -> tuple[NDArray, NDArray]:
+        """Return normalised flux and continuum in erg/s/cm2/Å of N stars, each (N, M) float32."""
+        from spectrolabe.synthesis.spectrum import Star, synthesise
+
+        shape = (len(stars), self.wavelength.size)
+        flux, continuum = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        for i, row in enumerate(stars):
+            known = [x for x in ELEMENTS if f"{x.lower()}_fe" in stars.colnames]
+            ratios = {x: float(row[f"{x.lower()}_fe"]) for x in known}
+            labels = (float(row[name]) for name in ("teff", "logg", "fe_h", "v_micro"))
+            found = synthesise(Star(*labels, x_fe=ratios), self.wavelength)
+            flux[i], continuum[i] = found.flux, found.continuum
+        return flux, continuum
+
+
+def intrinsic_spectra(library: str, surveys: Iterable[str]) -> IntrinsicSpectra:
+    """Return the spectra of a library, or those of the synthesis itself.
+
+    Parameters
+    ----------
+    library : str
+        Folder of a library, see `spectrolabe.sky.library`; empty to synthesise every star.
+    surveys : iterable of str
+        That will observe the stars.
+
+    Raises
+    ------
+    InputError
+        If there is no library in the folder.
+    """
+    if library:
+        from spectrolabe.sky.library import load_library
+
+        return load_library(library)
+    return Synthesised(surveys)
