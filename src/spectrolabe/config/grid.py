@@ -32,10 +32,9 @@ class StarsConfig(Strict):
         Fraction of the stars that are giants.
     alpha : bool
         Whether the [X/Fe] of the alpha elements follow the trend of the Galaxy with [Fe/H].
-    width : float
-        Standard deviation of each [X/Fe] about its mean, dex.
     widths : mapping of str to float
-        The same for single labels, for example ``{ba_fe = 0.5}``.
+        Standard deviations of [X/Fe] about their means in dex, for example ``{ba_fe = 0.5}``,
+        where they shall differ from those of `spectrolabe.synthesis.sampling`.
     v_micro_scatter : float
         Standard deviation of the microturbulence about its relation, km/s.
     """
@@ -48,7 +47,6 @@ class StarsConfig(Strict):
     fe_h: Range = (-2.5, 0.5)
     giants: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     alpha: bool = True
-    width: Width = 0.2
     widths: dict[str, Width] = {}
     v_micro_scatter: Width = 0.2
 
