@@ -128,7 +128,12 @@ def tabulated(source: dict, line: tuple[int, int]) -> tuple[NDArray, NDArray]:
     for t in range(TEMPERATURES):
         for e in range(electrons):
             alpha, value = source["detuning"][i, e, t], source["profile"][i, e, t]
-            use = (value > 0.0) & ((alpha > 0.0) | (np.arange(len(alpha)) == 0))
+            use = np.flatnonzero((value > 0.0) & ((alpha > 0.0) | (np.arange(len(alpha)) == 0)))
+            # Some profiles end on a floor.
+            while np.log(value[use[-2]] / value[use[-1]]) < 2.4 * np.log(
+                alpha[use[-1]] / alpha[use[-2]]
+            ):
+                use = use[:-1]
             field = source["field"][i, e].astype(float)
             width[t, e], profile[t, e] = resampled(alpha[use] * field, value[use] / field)
     # Beyond the last density with a profile the source repeats it: continued with the field.
