@@ -21,6 +21,7 @@ LINES = ((3700.0, 9800.0), (15100.0, 17000.0))  # vacuum Å for which there are 
 STEP = 0.05  # Å: R of half a million per pixel in the H band, 80 000 in the ultraviolet
 FASTEST = 1000.0  # km/s by which a spectrum may be shifted
 C = 299792.458  # km/s
+PARAMETERS = ("teff", "logg", "fe_h", "v_micro")
 
 
 class Synthesised:
@@ -59,8 +60,9 @@ class Synthesised:
         for i, row in enumerate(stars):
             known = [x for x in ELEMENTS if f"{x.lower()}_fe" in stars.colnames]
             ratios = {x: float(row[f"{x.lower()}_fe"]) for x in known}
-            labels = (float(row[name]) for name in ("teff", "logg", "fe_h", "v_micro"))
-            found = synthesise(Star(*labels, x_fe=ratios), self.wavelength)
+            teff, logg, fe_h, v_micro = (float(row[name]) for name in PARAMETERS)
+            star = Star(teff, logg, fe_h, v_micro, ratios)
+            found = synthesise(star, self.wavelength)
             flux[i], continuum[i] = found.flux, found.continuum
         return flux, continuum
 

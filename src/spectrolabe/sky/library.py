@@ -40,8 +40,15 @@ DIFFERENCE_NOISE = 1e-5  # the same of a difference, per squared unit step
 class IntrinsicSpectra(Protocol):
     """What makes the spectra of stars, before any broadening by rotation or instrument."""
 
-    wavelength: NDArray
-    resolution: float
+    @property
+    def wavelength(self) -> NDArray:
+        """Vacuum Angstrom, shape (M,)."""
+        ...
+
+    @property
+    def resolution(self) -> float:
+        """R of the spectra."""
+        ...
 
     def __call__(self, stars: Table) -> tuple[NDArray, NDArray]:
         """Return normalised flux and continuum in erg/s/cm2/Angstrom, each (N, M) float32."""

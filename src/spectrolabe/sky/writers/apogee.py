@@ -95,7 +95,7 @@ def _write(folder: Path, star: Observed) -> list[dict[str, object]]:
     header = _header(star, name, field)
     path = folder / "stars" / "apo25m" / field / f"{stem}.fits"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, _content(header, visits, exposures[0].mjd))
+    write_bytes(path, _content(header, visits, _velocities(star)))
     snr = [one.snr for one in exposures]
     shared = {
         "number": star.number,
@@ -147,7 +147,7 @@ def _on_grid(arms: Sequence) -> _Visit:
     return _Visit(flux, error, mask, sky)
 
 
-def _content(header: list[Card], visits: Sequence[_Visit], mjd: float) -> bytes:
+def _content(header: list[Card], visits: Sequence[_Visit], velocities: dict[str, NDArray]) -> bytes:
     flux, error, mask, sky = (
         np.stack([getattr(one, name) for one in visits])
         for name in ("flux", "error", "mask", "sky")
@@ -176,8 +176,7 @@ def _content(header: list[Card], visits: Sequence[_Visit], mjd: float) -> bytes:
     lsf = np.zeros(26)
     lsf[:4] = 1.0, 4096.0, 0.0, 1.0 / (22500.0 * 2.35482 * STEP * np.log(10.0))
     width = [("CTYPE1", "Parameters"), ("BUNIT", "LSF Coefficients")]
-    velocities = {"JD": np.array([mjd + 2400000.5]), "NVISITS": np.array([len(visits)], "i2")}
-    return b"".join((primary(header), *images, image(lsf, width), table(velocities, entries=[])))
+    return b"".join((primary(header), *images, image(lsf, width), table(velocities)))
 
 
 def _coadd(
@@ -201,6 +200,20 @@ def _coadd(
         spread = mean * np.sqrt(((share * error / level) ** 2).sum(axis=0))
     every = there.all(axis=0)
     return (pixelwise, sigma), (np.where(every, whole, 0.0), np.where(every, spread, NO_DATA))
+
+
+def _velocities(star: Observed) -> dict[str, NDArray]:
+    """The table of velocities, one row of a value for each visit."""
+    target, exposures = star.target, star.exposures
+    columns = {
+        "JD": [one.mjd + 2400000.5 for one in exposures],
+        "SNR": [one.snr for one in exposures],
+        "VHELIO": [one.rv_measured for one in exposures],
+        "VRELERR": [one.rv_error for one in exposures],
+        "BC": [barycentric_correction(target.ra, target.dec, one.mjd) for one in exposures],
+    }
+    columns["VREL"] = [v - c for v, c in zip(columns["VHELIO"], columns["BC"], strict=True)]
+    return {name: np.array([values]) for name, values in columns.items()}
 
 
 def _scatter(exposures: Sequence) -> float:

@@ -8,6 +8,7 @@ a tile of its own, so repeats stay apart; the catalogue has one row a target, as
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ CATALOGUE = "mwsall-pix-iron.fits"
 FLUX_UNIT, IVAR_UNIT = "10**-17 erg/(s cm2 Angstrom)", "10**+34 (s2 cm4 Angstrom2) / erg2"
 SURVEY, PROGRAM = "main", "bright"
 PETAL_FIBRES = 500
-FIRST_TILE, FIRST_TARGET = 20001, 39627500000000000
+FIRST_TILE, FIRST_TARGET, FIRST_SKY = 20001, 39627500000000000, 616088000000000000
+SKY_FIBRES = 3  # of a petal
 MOST_VISITS = 16  # of one star: tiles of a batch are numbered apart
 DIAGONALS = 11
 SIGMA_OF_FWHM = 1.0 / 2.3548200450309493
@@ -72,8 +74,17 @@ def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
 def _write(
     folder: Path, seen: Sequence[Observed], visit: int, tile: int, petal: int
 ) -> list[dict[str, object]]:
-    exposures = [star.exposures[visit - 1] for star in seen]
-    targets = np.array([FIRST_TARGET + 7 * star.number for star in seen], dtype="i8")
+    recorded = [star.exposures[visit - 1] for star in seen]
+    blank = recorded[:: max(len(recorded) // SKY_FIBRES, 1)][:SKY_FIBRES]
+    rng = np.random.default_rng([tile, petal])
+    exposures = [*recorded, *(_of_the_sky(exposure, rng) for exposure in blank)]
+    targets = np.array(
+        [
+            *(FIRST_TARGET + 7 * star.number for star in seen),
+            *(FIRST_SKY + 1000 * tile + 10 * petal + i for i in range(len(blank))),
+        ],
+        dtype="i8",
+    )
     night = calendar(max(one.mjd for one in exposures))[:10].replace("-", "")
     name = f"coadd-{petal}-{tile}-thru{night}.fits"
     head: list[Card] = [
@@ -85,7 +96,9 @@ def _write(
     fibres = np.argsort(np.argsort(targets)) + petal * PETAL_FIBRES
     parts = [
         primary(head),
-        table(_fibermap(seen, exposures, targets, fibres, tile), "FIBERMAP"),
+        table(
+            _fibermap([*seen, *seen[: len(blank)]], exposures, targets, fibres, tile), "FIBERMAP"
+        ),
         table(_exposures(exposures, targets, fibres, tile, int(night)), "EXP_FIBERMAP"),
     ]
     scores: dict[str, NDArray] = {"TARGETID": targets}
@@ -116,10 +129,22 @@ def _write(
             "entry_snr": snr,
             "entry_rv": mean_velocity(star.exposures),
         }
-        for star, exposure, target, snr in zip(seen, exposures, targets, total, strict=True)
+        for star, exposure, target, snr in zip(
+            seen, recorded, targets[: len(seen)], total, strict=True
+        )
         for arm in exposure.arms
         if (arm.ivar > 0).any()
     ]
+
+
+def _of_the_sky(exposure: Exposure, rng: np.random.Generator) -> Exposure:
+    """What is left of the sky in a fibre on none but it, with the noise of another fibre."""
+    arms = []
+    for arm in exposure.arms:
+        with np.errstate(divide="ignore"):
+            sigma = np.where(arm.ivar > 0, np.asarray(arm.ivar, dtype=float) ** -0.5, 0.0)
+        arms.append(replace(arm, flux=rng.normal(size=sigma.size) * sigma, snr=0.0))
+    return replace(exposure, arms=tuple(arms), snr=0.0)
 
 
 def _camera(name: str, arms: Sequence) -> list[bytes]:
@@ -171,6 +196,10 @@ def _fibermap(
 ) -> dict[str, NDArray]:
     count = len(seen)
     place = np.array([(star.target.ra, star.target.dec) for star in seen])
+    blank = targets >= FIRST_SKY
+    place[blank, 1] = np.clip(
+        place[blank, 1] + 0.01, -90.0, 90.0
+    )  # half an arcminute beside a star
     magnitudes = {
         band: np.array([star.target.magnitudes[band] for star in seen], "f4")
         for band in ("G", "BP", "RP", "g", "r", "i")
@@ -189,17 +218,20 @@ def _fibermap(
         "REF_EPOCH": np.full(count, 2016.0, "f4"),
         "FA_TARGET": np.full(count, MWS_ANY, "i8"),
         "FA_TYPE": np.ones(count, "u1"),
-        "OBJTYPE": np.full(count, "TGT"),
+        "OBJTYPE": np.where(blank, "SKY", "TGT"),
         "OBSCONDITIONS": np.full(count, 2, "i4"),
         "RELEASE": np.full(count, 9010, "i2"),
         "MORPHTYPE": np.full(count, "PSF "),
         "EBV": np.array([star.target.ebv for star in seen], "f4"),
-        **{f"FLUX_{band}": values.astype("f4") for band, values in flux.items()},
-        **{f"FIBERFLUX_{band}": (0.78 * values).astype("f4") for band, values in flux.items()},
-        "REF_ID": np.array([star.target.gaia_dr3_source_id for star in seen], "i8"),
-        "REF_CAT": np.full(count, "G3"),
-        **{f"GAIA_PHOT_{band}_MEAN_MAG": magnitudes[band] for band in ("G", "BP", "RP")},
-        "PARALLAX": np.array([star.target.parallax for star in seen], "f4"),
+        **{f"FLUX_{band}": values.astype("f4") * ~blank for band, values in flux.items()},
+        **{
+            f"FIBERFLUX_{band}": (0.78 * values).astype("f4") * ~blank
+            for band, values in flux.items()
+        },
+        "REF_ID": np.array([star.target.gaia_dr3_source_id for star in seen], "i8") * ~blank,
+        "REF_CAT": np.where(blank, "  ", "G3"),
+        **{f"GAIA_PHOT_{band}_MEAN_MAG": magnitudes[band] * ~blank for band in ("G", "BP", "RP")},
+        "PARALLAX": np.array([star.target.parallax for star in seen], "f4") * ~blank,
         "PHOTSYS": np.where(place[:, 1] > 32.375, "N", "S"),
         "DESI_TARGET": np.full(count, MWS_ANY, "i8"),
         "BGS_TARGET": np.zeros(count, "i8"),
