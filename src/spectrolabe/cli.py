@@ -229,6 +229,82 @@ def ingest(
 
 
 @app.command()
+def synthesise(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A TOML file, see configs/grid.toml.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="For example stars.count=50."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="GRID", help="File of the grid.")
+    ] = Path("grid.safetensors"),
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Spectra of these stars: teff, logg, fe_h, v_micro and any <x>_fe.",
+        ),
+    ] = None,
+    range: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Vacuum Angstrom.")
+    ] = None,
+    step: Annotated[float | None, typer.Option(help="Angstrom between pixels; 0.05.")] = None,
+    differential: Annotated[
+        bool, typer.Option("--differential", help="Also the change with each of 34 labels.")
+    ] = False,
+    atmospheres: Annotated[str | None, typer.Option(help="marcs or atlas9.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compute.")] = 1,
+) -> None:
+    """Compute LTE spectra of stars, drawn or given, into one grid; run again to continue.
+
+    Stars without a spectrum are listed with the reason in GRID.bad.csv; the exit code is then 1.
+    Below 4250 K the missing TiO and H2O matter (flag COOL_NO_TIO), above 7500 K non-LTE (HOT).
+
+    Example: [bold]spectrolabe synthesise --labels stars.csv --range 3900 9000 -o stars.grid[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.config import GridConfig, load_config
+    from spectrolabe.config.loading import validated
+    from spectrolabe.errors import InputError
+
+    given = {
+        "ranges": [range] if range else None,
+        "step": step,
+        "atmospheres": atmospheres,
+        "differential": ["all"] if differential else None,
+    }
+    options = {key: value for key, value in given.items() if value is not None}
+    if config is None and labels is None:
+        raise InputError(
+            "spectrolabe synthesise", expected="CONFIG or --labels TABLE", found="neither"
+        )
+    if config is None:
+        grid = GridConfig(name="given")
+    else:
+        grid = load_config(config, overrides or (), GridConfig)
+    tree = grid.model_dump(exclude_unset=True)
+    tree["spectra"] = {**tree.get("spectra", {}), **options}
+    grid = validated(tree, "options", GridConfig)
+
+    from spectrolabe.synthesis.run import BAD, synthesise_grid
+
+    report = synthesise_grid(labels or grid, output, spectra=grid.spectra, workers=workers)
+    console = Console(highlight=False, soft_wrap=True)
+    rate = 60.0 * report.added / max(report.seconds, 1e-3)
+    console.print(
+        f"{report.grid}: {report.stars} spectra, {report.added} of them new in "
+        f"{report.seconds:.1f} s ({rate:.1f} stars/min)"
+    )
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False)
+    reasons = [(one.star_id, f"row {one.row} ({one.star_id}): {one.reason}") for one in report.bad]
+    _leave_with(reasons, f"stars without a spectrum, listed in {report.grid}{BAD}")
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, see configs/.")],
     overrides: Annotated[
