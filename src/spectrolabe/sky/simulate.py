@@ -55,7 +55,7 @@ PARTS = ".parts"
 # what random numbers are for: each purpose has a stream of its own
 POPULATION, SELECTION, ORDER, TARGETS, EXPOSURES, LABELS_OF = range(6)
 GAIA_FLOOR, GROUND_FLOOR = 0.003, 0.02  # errors of magnitudes, mag
-A_V_OF_EBV = 3.1
+MAP_ERROR = 0.1  # of a reddening from a map, relative
 
 
 @dataclass(frozen=True)
@@ -326,16 +326,14 @@ def _target(star: Table.Row, rng: np.random.Generator) -> Target:
     for band in ("G", "BP", "RP", "J", "H", "K", "g", "r", "i"):
         floor = GAIA_FLOOR if band in ("G", "BP", "RP") else GROUND_FLOOR
         magnitudes[band] = float(star[band]) + rng.normal(0.0, floor)
-    # Gaia DR3: 0.02 mas at G < 15, growing as the photons get fewer (Lindegren et al. 2021)
-    error = 0.02 * max(1.0, 10 ** (0.2 * (magnitudes["G"] - 14.5)))
     return Target(
         ra=float(star["ra"]),
         dec=float(star["dec"]),
         gaia_dr3_source_id=int(star["gaia_dr3_source_id"]),
         magnitudes=magnitudes,
-        parallax=float(star["parallax"]) + rng.normal(0.0, error),
-        parallax_error=error,
-        ebv=max(float(star["extinction"]) / A_V_OF_EBV * (1.0 + rng.normal(0.0, 0.1)), 0.0),
+        parallax=float(star["parallax_measured"]),
+        parallax_error=float(star["parallax_error"]),
+        ebv=max(float(star["ebv"]) * (1.0 + rng.normal(0.0, MAP_ERROR)), 0.0),
     )
 
 
@@ -358,8 +356,13 @@ def _index(folder: Path, batches: Sequence[_Batch]) -> dict[str, Table]:
         parts = sorted((folder / PARTS).glob(f"*.{survey}.parquet"))
         if parts:
             whole = pa.concat_tables([pq.read_table(part) for part in parts])
-            found[survey] = Table({name: whole[name].to_numpy() for name in whole.column_names})
+            found[survey] = Table({name: _plain(whole[name]) for name in whole.column_names})
     return found
+
+
+def _plain(column: pa.ChunkedArray) -> NDArray:
+    values = column.to_numpy()
+    return values.astype(str) if values.dtype.kind == "O" else values
 
 
 def _write_catalogue(
