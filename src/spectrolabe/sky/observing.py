@@ -1,16 +1,38 @@
-"""What a spectrograph records of a star: one exposure with all that goes wrong in it."""
+"""What a spectrograph records of a star: exposures with all that goes wrong in them."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.ndimage import convolve1d
 
+from spectrolabe.errors import InputError
 from spectrolabe.labels import read_only
+from spectrolabe.sky.instruments import COUNTS, NORMALISED, RELATIVE, Faults, SkyArm, SkyInstrument
+from spectrolabe.sky.photometry import extinction_curve
+from spectrolabe.sky.writers.reduction import barycentric_correction
+from spectrolabe.spectra.broadening import macroturbulence, rotate
+from spectrolabe.spectra.observe import Instrument, observation_operator
+from spectrolabe.spectra.spectrum import Frame
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT, doppler_shift
 
-__all__ = ["ArmExposure", "Exposure", "Reason"]
+__all__ = ["ArmExposure", "Exposure", "Reason", "observe_star"]
+
+PLANCK, LIGHT = 6.62607015e-27, 2.99792458e10  # erg s, cm/s
+RSUN, KPC = 6.957e10, 3.0856775814913673e21  # cm (IAU 2015 resolution B3)
+SAMPLES = 6  # per FWHM: cubic interpolation is then good to 2e-4 of the depth of a line
+MARGIN = 0.004  # of ln(wavelength) beside an arm: 1200 km/s
+CACHED = 12  # sets of operators kept; one takes up to 60 MB
+TELLURIC_DEPTH = 0.02  # of optical depth from which a pixel is called telluric
+SKY_CONTRAST = 3.0  # lines over continuum of the sky from which a pixel has a sky line
+SMOOTH = np.sqrt(5.0)  # so that the smooth error has the size that is stated
+RELATIVE_LEVEL = 1000.0  # median of a relative flux
 
 
 class Reason(IntFlag):
@@ -26,6 +48,9 @@ class Reason(IntFlag):
     SATURATED = 8
     SKY_LINE = 16
     NO_DATA = 32
+
+
+LOST = Reason.COSMIC | Reason.BAD_COLUMN | Reason.SATURATED | Reason.NO_DATA
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +121,376 @@ class Exposure:
     rv_error: float
     mjd: float
     exposure_time: float
+
+
+def observe_star(
+    instrument: SkyInstrument,
+    wavelength: NDArray,
+    flux: NDArray,
+    continuum: NDArray,
+    star: Mapping[str, float],
+    rng: np.random.Generator,
+    *,
+    visits: int | None = None,
+    exposure: float = 1.0,
+) -> list[Exposure]:
+    """Return what a survey records of a star.
+
+    Parameters
+    ----------
+    instrument : SkyInstrument
+    wavelength : ndarray, shape (M,)
+        Rest wavelengths of the intrinsic spectrum, vacuum Angstrom, ascending.
+    flux : ndarray, shape (M,)
+        Normalised flux without rotation and macroturbulence.
+    continuum : ndarray, shape (M,)
+        At the stellar surface, erg/s/cm2/Angstrom.
+    star : Mapping or row of a Table
+        Of the population: ``rv``, ``vsini``, ``vmac``, ``teff``, ``fe_h``, ``radius``,
+        ``distance``, ``a_v``, ``ra``, ``dec``, and the magnitude of the survey's band.
+    rng : Generator
+    visits : int, optional
+        Number of exposures; drawn as the survey has them if not given.
+    exposure : float, optional
+        Exposure time relative to the survey's own.
+
+    Returns
+    -------
+    list of Exposure
+        In the order of time. Pixels that the intrinsic spectrum does not cover have ``ivar`` 0.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, or the intrinsic spectrum is too coarse for the instrument.
+
+    Notes
+    -----
+    Electrons are counted: those of the star, of the sky and of the read-out give the noise, which
+    the stated ``ivar`` describes but for `Faults`. Rotation and macroturbulence act after the
+    line-spread function, on a grid of six samples per FWHM; the three commute.
+    """
+    grid = np.asarray(wavelength, dtype=float)
+    if np.shape(flux) != grid.shape or np.shape(continuum) != grid.shape:
+        raise InputError(
+            "intrinsic spectrum",
+            expected=f"flux and continuum of shape {grid.shape}",
+            found=f"{np.shape(flux)} and {np.shape(continuum)}",
+        )
+    if visits is None:
+        numbers = list(instrument.visits)
+        visits = int(rng.choice(numbers, p=list(instrument.visits.values())))
+    surface = np.asarray(flux, dtype=np.float32) * np.asarray(continuum, dtype=np.float32)
+    scale = (float(star["radius"]) * RSUN / (float(star["distance"]) * KPC)) ** 2
+    views = [
+        _View.of(arm, blur, surface, np.asarray(continuum, dtype=np.float32), star, scale)
+        for arm, blur in zip(instrument.arms, _blurs(instrument, grid), strict=True)
+    ]
+    nights = np.sort(rng.uniform(*instrument.mjd, visits))
+    dead = [rng.random(view.arm.wavelength.size) for view in views]  # bad columns stay bad
+    return [_expose(instrument, views, dead, star, mjd, exposure, rng) for mjd in nights]
+
+
+@dataclass(frozen=True, eq=False)
+class _Blur:
+    """From an intrinsic spectrum to an evenly sampled one at the resolution of an arm."""
+
+    wavelength: NDArray
+    columns: slice
+    operator: sp.csr_array | None
+    covered: NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A star at the resolution of an arm, at rest: flux and continuum in erg/s/cm2/Å at Earth."""
+
+    arm: SkyArm
+    wavelength: NDArray
+    flux: NDArray
+    continuum: NDArray
+    covered: NDArray
+
+    @classmethod
+    def of(
+        cls,
+        arm: SkyArm,
+        blur: _Blur,
+        surface: NDArray,
+        continuum: NDArray,
+        star: Mapping[str, float],
+        scale: float,
+    ) -> _View:
+        grid = blur.wavelength
+        if blur.operator is None:
+            nothing = np.zeros(grid.size)
+            return cls(arm, grid, nothing, nothing, blur.covered)
+        seen = blur.operator @ surface[blur.columns]
+        smooth = blur.operator @ continuum[blur.columns]
+        for values in (seen, smooth):  # ends that are not covered are held
+            values[:] = np.interp(np.arange(grid.size), np.flatnonzero(blur.covered),
+                                  values[blur.covered])  # fmt: skip
+        seen = rotate(grid, seen, float(star["vsini"]))
+        seen = macroturbulence(grid, seen, float(star["vmac"]))
+        dimmed = scale * 10 ** (-0.4 * float(star["a_v"]) * extinction_curve(grid))
+        return cls(arm, grid, seen * dimmed, smooth * dimmed, blur.covered)
+
+    def at(self, rv: float) -> tuple[NDArray, NDArray, NDArray]:
+        """Flux, continuum and coverage at the pixels of the arm, of a star of this velocity."""
+        source = self.arm.wavelength / doppler_shift(1.0, rv)
+        # the grid is even in the logarithm: cubic interpolation between four neighbours
+        step = np.log(self.wavelength[1] / self.wavelength[0])
+        place = np.log(source / self.wavelength[0]) / step
+        first = np.clip(np.floor(place).astype(int), 1, self.wavelength.size - 3)
+        t = place - first
+        weights = (
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        )
+        flux, continuum = (
+            sum(w * values[first + k] for k, w in enumerate(weights, start=-1))
+            for values in (self.flux, self.continuum)
+        )
+        covered = self.covered[first] & self.covered[first + 1]
+        return flux, continuum, covered & (place >= 0) & (place <= self.wavelength.size - 1)
+
+
+_CACHE: dict[tuple[str, int, int, bytes], tuple[_Blur, ...]] = {}
+
+
+def _blurs(instrument: SkyInstrument, grid: NDArray) -> tuple[_Blur, ...]:
+    """The operators of an instrument on a grid, kept: making one costs as much as 100 stars."""
+    digest = hashlib.blake2b(np.ascontiguousarray(grid).view(np.uint8), digest_size=16).digest()
+    key = (instrument.survey, id(instrument), grid.size, digest)
+    if key not in _CACHE:
+        if len(_CACHE) >= CACHED:
+            _CACHE.clear()
+        _CACHE[key] = tuple(_blur(arm, grid) for arm in instrument.arms)
+    return _CACHE[key]
+
+
+def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
+    low, high = np.log(arm.wavelength[0]) - MARGIN, np.log(arm.wavelength[-1]) + MARGIN
+    step = 1.0 / (SAMPLES * float(np.max(arm.resolution)))
+    fine = np.exp(np.arange(low, high + step, step))
+    power = np.interp(fine, arm.wavelength, arm.resolution)
+    reach = 4.0 / float(np.min(power))
+    first, last = np.searchsorted(grid, (fine[0] * (1 - reach), fine[-1] * (1 + reach)))
+    columns = slice(int(first), int(last))
+    if last - first < 2 or grid[last - 1] < fine[0] or grid[first] > fine[-1]:
+        return _Blur(fine, columns, None, np.zeros(fine.size, dtype=bool))
+    operator = observation_operator(grid[columns], Instrument(fine, power))
+    covered = np.diff(operator.indptr) > 0
+    if not covered.any():
+        return _Blur(fine, columns, None, covered)
+    operator.data = operator.data.astype(np.float32)
+    return _Blur(fine, columns, operator, covered)
+
+
+def _expose(
+    instrument: SkyInstrument,
+    views: Sequence[_View],
+    dead: Sequence[NDArray],
+    star: Mapping[str, float],
+    mjd: float,
+    exposure: float,
+    rng: np.random.Generator,
+) -> Exposure:
+    rv, time = float(star["rv"]), instrument.exposure * exposure
+    light = 10 ** (-0.4 * instrument.faults.throughput * rng.normal())
+    # what the noise of this exposure will be is known before the velocity is measured
+    guess = np.median(
+        np.concatenate([_electrons(instrument, view, rv, time, light)[0] for view in views])
+    )
+    measured, error = _velocity(instrument, star, guess, rng)
+    earth = barycentric_correction(float(star["ra"]), float(star["dec"]), float(mjd))
+    shift, observatory = rv, earth
+    if instrument.frame is Frame.REST:
+        shift = (rv - measured) / (1 + measured / SPEED_OF_LIGHT)
+        observatory = earth - measured
+    offsets = instrument.faults.joint * rng.normal(size=len(views))
+    arms = tuple(
+        _record(instrument, view, broken, shift, observatory, time, light, offset, rng)
+        for view, broken, offset in zip(views, dead, offsets, strict=True)
+    )
+    ratios = [arm.flux[arm.ivar > 0] * np.sqrt(arm.ivar[arm.ivar > 0]) for arm in arms]
+    together = np.concatenate(ratios)
+    snr = float(np.median(together)) if together.size else 0.0
+    return Exposure(instrument.survey, arms, snr, measured, error, float(mjd), time)
+
+
+def _electrons(
+    instrument: SkyInstrument, view: _View, shift: float, time: float, light: float
+) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
+    """S/N, flux, continuum, electrons per unit of flux, and coverage, each of shape (P,)."""
+    flux, continuum, covered = view.at(shift)
+    response = _response(instrument, view.arm, time) * light
+    counts = np.maximum(flux, 0.0) * response
+    variance = counts + _sky_electrons(instrument, view.arm, time) + _read_variance(instrument)
+    return counts / np.sqrt(variance), flux, continuum, response, covered
+
+
+def _response(instrument: SkyInstrument, arm: SkyArm, time: float) -> NDArray:
+    """Electrons of a pixel per erg/s/cm2/Å of a star."""
+    photons = arm.wavelength * 1e-8 / (PLANCK * LIGHT)
+    return photons * np.gradient(arm.wavelength) * instrument.area * arm.throughput * time
+
+
+def _sky_electrons(instrument: SkyInstrument, arm: SkyArm, time: float) -> NDArray:
+    width = np.gradient(arm.wavelength) * instrument.area * instrument.fibre
+    return arm.sky * width * arm.throughput * time
+
+
+def _read_variance(instrument: SkyInstrument) -> float:
+    return instrument.reads * instrument.read_noise**2
+
+
+def _velocity(
+    instrument: SkyInstrument, star: Mapping[str, float], snr: float, rng: np.random.Generator
+) -> tuple[float, float]:
+    """The velocity that a pipeline measures and its stated error, km/s.
+
+    Fewer and broader lines tell less: hot, metal-poor and rotating stars have larger errors.
+    """
+    fewer = np.clip(1.0 - 0.35 * float(star["fe_h"]), 0.9, 2.0)
+    hotter = 10 ** (0.5 * np.clip((float(star["teff"]) - 5500.0) / 1500.0, -0.3, 1.5))
+    power = float(np.mean([np.mean(arm.resolution) for arm in instrument.arms]))
+    broader = np.sqrt(1 + (float(star["vsini"]) * power / SPEED_OF_LIGHT) ** 2) ** 1.5
+    random = instrument.rv_slope * fewer * hotter * broader / max(snr, 1.0)
+    true_error = float(np.hypot(instrument.rv_floor, random))
+    measured = float(star["rv"]) + instrument.rv_offset + true_error * rng.normal()
+    return measured, true_error * float(rng.lognormal(-0.1, 0.1))
+
+
+def _record(
+    instrument: SkyInstrument,
+    view: _View,
+    broken: NDArray,
+    shift: float,
+    observatory: float,
+    time: float,
+    light: float,
+    offset: float,
+    rng: np.random.Generator,
+) -> ArmExposure:
+    """One arm: electrons, their noise, the faults, and the calibration to the survey's units."""
+    arm, faults = view.arm, instrument.faults
+    count = arm.wavelength.size
+    _, flux, continuum, response, covered = _electrons(instrument, view, shift, time, light)
+    # what the Earth adds is fixed to the observatory, not to the pixels of a shifted file
+    local = arm.wavelength / doppler_shift(1.0, observatory)
+    depth, sky_rate, smooth = (
+        np.interp(local, arm.wavelength, values)
+        for values in (arm.telluric, arm.sky, arm.sky_continuum)
+    )
+    area = np.gradient(arm.wavelength) * instrument.area * instrument.fibre
+    sky = sky_rate * area * arm.throughput * time
+    transmission = np.exp(-depth)
+    star_light = np.maximum(flux, 0.0) * response
+    variance = star_light * transmission + sky + _read_variance(instrument)
+    noise = _noise(count, instrument.correlation, rng) * np.sqrt(variance)
+    noise += _sky_error(sky, faults.sky_residual, rng)
+    # tellurics are divided out, and a little wrongly
+    wrong = np.exp(faults.telluric_residual * rng.normal() * depth)
+    counts = star_light * wrong + noise / transmission
+    variance = variance / transmission**2
+
+    mask = np.zeros(count, dtype=np.uint8)
+    mask[depth > TELLURIC_DEPTH] |= np.uint8(Reason.TELLURIC)
+    mask[sky_rate > SKY_CONTRAST * smooth] |= np.uint8(Reason.SKY_LINE)
+    hit, unseen = _cosmic_rays(counts, faults, time, rng)
+    mask[hit & ~unseen] |= np.uint8(Reason.COSMIC)
+    columns = broken < faults.bad_columns
+    counts[columns] *= rng.uniform(0.0, 1.5, int(columns.sum()))
+    mask[columns] |= np.uint8(Reason.BAD_COLUMN)
+    full = (star_light * transmission + sky) / instrument.reads > instrument.full_well
+    mask[full] |= np.uint8(Reason.SATURATED)
+    counts[full] = instrument.full_well * instrument.reads
+    mask[~covered] |= np.uint8(Reason.NO_DATA)
+
+    calibration = _calibration(instrument, view, continuum, response, counts, covered, rng)
+    calibration = calibration * np.exp(offset) * _steps(arm, faults.joint, rng)
+    stated = variance * float(rng.lognormal(0.0, faults.ivar))
+    lost = (mask & np.uint8(LOST)) != 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ivar = np.where(lost, 0.0, 1.0 / (stated * calibration**2))
+        values = np.where(covered, counts * calibration, 0.0)
+    ivar = np.where(np.isfinite(ivar), ivar, 0.0)
+    good = ivar > 0
+    snr = float(np.median((values * np.sqrt(ivar))[good])) if good.any() else 0.0
+    return ArmExposure(
+        arm.name, arm.wavelength, values, ivar, mask, sky * calibration, arm.resolution, snr
+    )
+
+
+def _noise(count: int, correlation: float, rng: np.random.Generator) -> NDArray:
+    """Normal numbers of variance 1, correlated as a resampling leaves them."""
+    white = rng.normal(size=count)
+    if not correlation:
+        return white
+    reach = int(np.ceil(4 * correlation))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / correlation) ** 2)
+    return convolve1d(white, kernel / np.sqrt(np.sum(kernel**2)), mode="wrap")
+
+
+def _sky_error(sky: NDArray, size: float, rng: np.random.Generator) -> NDArray:
+    """What is left of the sky: too much or too little of it, and that changes along an arm."""
+    if not size or not sky.any():
+        return np.zeros(sky.size)
+    knots = rng.normal(size=max(sky.size // 60, 4))
+    ripple = np.interp(np.linspace(0, knots.size - 1, sky.size), np.arange(knots.size), knots)
+    return size * sky * (0.5 * rng.normal() + ripple)
+
+
+def _cosmic_rays(
+    counts: NDArray, faults: Faults, time: float, rng: np.random.Generator
+) -> tuple[NDArray, NDArray]:
+    """Add cosmic rays to the counts; return which pixels have one, and which of them go unseen."""
+    hit = np.zeros(counts.size, dtype=bool)
+    number = rng.poisson(faults.cosmic * time / 1000.0 * counts.size)
+    first = rng.integers(0, counts.size, number)
+    length = rng.integers(1, 4, number)
+    missed = rng.random(number) < faults.missed
+    unseen = np.zeros(counts.size, dtype=bool)
+    for start, size, miss in zip(first, length, missed, strict=True):
+        pixels = slice(start, start + size)
+        hit[pixels] = True
+        unseen[pixels] = miss
+        counts[pixels] += rng.exponential(3000.0) + 100.0
+    return hit, unseen
+
+
+def _calibration(
+    instrument: SkyInstrument,
+    view: _View,
+    continuum: NDArray,
+    response: NDArray,
+    counts: NDArray,
+    covered: NDArray,
+    rng: np.random.Generator,
+) -> NDArray:
+    """From electrons to the units of the survey, with a smooth error, shape (P,)."""
+    x = np.linspace(-1.0, 1.0, counts.size)
+    size = instrument.faults.calibration
+    smooth = np.exp(size * np.polynomial.legendre.legval(x, rng.normal(size=5) / SMOOTH))
+    if instrument.unit == COUNTS:
+        return smooth
+    known = np.where(response > 0, response, np.inf)
+    if instrument.unit == NORMALISED:
+        level = np.where(continuum > 0, continuum, np.inf)
+        return smooth / (known * level)
+    # lost light is made up for by the photometry, to a few per cent
+    physical = smooth / known * np.exp(0.03 * rng.normal())
+    if instrument.unit == RELATIVE:
+        return physical / np.median(continuum[covered]) * RELATIVE_LEVEL if covered.any() else x * 0
+    return physical * 1e17
+
+
+def _steps(arm: SkyArm, size: float, rng: np.random.Generator) -> NDArray:
+    """Flux of the cameras within an arm relative to each other, shape (P,)."""
+    steps = np.zeros(arm.wavelength.size)
+    for join in arm.joins:
+        steps += np.where(arm.wavelength > join, size * rng.normal(), 0.0)
+    return np.exp(steps)
