@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +31,20 @@ REJECTS_SKY_LINES = ("apogee", "sdss_boss")
 A_BAND = (7580.0, 7680.0)  # Å in air, which the analysis of GALAH leaves out
 
 
-def _write(survey: str, folder: Path, seed: int = 1) -> tuple[list[Observed], Table]:
-    stars = observed(survey, np.random.default_rng(seed))
-    return stars, writers.get(survey).write(folder, stars, 0)
+Written = Callable[[str], tuple[Path, list[Observed], Table]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Folder, stars and index of a survey, written once."""
+
+    @cache
+    def write(survey: str) -> tuple[Path, list[Observed], Table]:
+        folder = tmp_path_factory.mktemp(survey)
+        stars = observed(survey, np.random.default_rng(1))
+        return folder, stars, writers.get(survey).write(folder, stars, 0)
+
+    return write
 
 
 def _read(survey: str, folder: Path, index: Table) -> dict[str, Spectrum]:
@@ -60,9 +74,9 @@ def _arrays(survey: str, exposure: object, arm: object) -> tuple[np.ndarray, ...
 
 
 @pytest.mark.parametrize("survey", SURVEYS)
-def test_readers_find_what_was_recorded(survey: str, tmp_path: Path) -> None:
-    stars, index = _write(survey, tmp_path)
-    found = _read(survey, tmp_path, index)
+def test_readers_find_what_was_recorded(survey: str, written: Written) -> None:
+    folder, stars, index = written(survey)
+    found = _read(survey, folder, index)
     assert set(INDEX) <= set(index.colnames)
     assert set(found) == set(np.asarray(index["spectrum_id"]))
     assert len(found) == len(index)
@@ -99,10 +113,10 @@ def test_readers_find_what_was_recorded(survey: str, tmp_path: Path) -> None:
     assert checked >= 3
 
 
-def test_repeats_share_the_star(tmp_path: Path) -> None:
+def test_repeats_share_the_star(written: Written) -> None:
     for survey in ("apogee", "desi", "sdss_boss", "lamost_lrs"):
-        _, index = _write(survey, tmp_path / survey)
-        found = _read(survey, tmp_path / survey, index)
+        folder, _, index = written(survey)
+        found = _read(survey, folder, index)
         names = {
             number: {found[row["spectrum_id"]].star_id for row in index if row["number"] == number}
             for number in (0, 1, 2)
@@ -111,9 +125,9 @@ def test_repeats_share_the_star(tmp_path: Path) -> None:
         assert len(set.union(*names.values())) == 3
 
 
-def test_coadds_of_apogee_are_weighted_means(tmp_path: Path) -> None:
-    _, index = _write("apogee", tmp_path)
-    found = _read("apogee", tmp_path, index)
+def test_coadds_of_apogee_are_weighted_means(written: Written) -> None:
+    folder, _, index = written("apogee")
+    found = _read("apogee", folder, index)
     path = next(row["path"] for row in index if row["nvisits"] == 3)
     stem = path.rsplit("/", 1)[-1].removesuffix(".fits")
     combined, whole = found[f"{stem}:combined"], found[f"{stem}:combined_global"]
@@ -153,15 +167,15 @@ def _labels(count: int, rng: np.random.Generator) -> Table:
 
 
 @pytest.mark.parametrize("survey", SURVEYS)
-def test_catalogues_join(survey: str, tmp_path: Path) -> None:
-    _, index = _write(survey, tmp_path / "sky")
+def test_catalogues_join(survey: str, written: Written, tmp_path: Path) -> None:
+    folder, _, index = written(survey)
     first = [list(index["entry"]).index(entry) for entry in dict.fromkeys(index["entry"])]
-    entries = index[first]
+    entries = index[first].copy()
     for column in ("snr", *[f"snr{i}" for i in (1, 2, 3, 4, "g")], "entry_snr"):
         if column in entries.colnames:
             entries[column] = 150.0
     labels = _labels(len(entries), np.random.default_rng(3))
-    path = writers.get(survey).write_labels(tmp_path / "sky", entries, labels)
+    path = writers.get(survey).write_labels(folder, entries, labels)
     table = read_labels(path, survey)
     assert len(table) == len(entries)
     assert table.good.all()
@@ -174,7 +188,7 @@ def test_catalogues_join(survey: str, tmp_path: Path) -> None:
     if "mg_fe" in table.labels.names:
         assert np.isnan(table.labels["mg_fe"][1])
         np.testing.assert_allclose(np.delete(table.labels["mg_fe"], 1), 0.2, atol=1e-5)
-    report = ingest(survey, tmp_path / "sky", tmp_path / "store", path)
+    report = ingest(survey, folder, tmp_path / "store", path)
     assert report.bad == ()
     assert report.rows == len(index)
     with fits.open(path) as hdus:
@@ -182,10 +196,10 @@ def test_catalogues_join(survey: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("survey", SURVEYS)
-def test_files_are_fits_to_another_reader(survey: str, tmp_path: Path) -> None:
-    _, index = _write(survey, tmp_path)
+def test_files_are_fits_to_another_reader(survey: str, written: Written) -> None:
+    folder, _, index = written(survey)
     for path in dict.fromkeys(index["path"]):
-        with fits.open(tmp_path / path) as hdus:
+        with fits.open(folder / path) as hdus:
             hdus.verify("exception")
             for hdu in hdus:
                 hdu.data  # noqa: B018  whatever is wrong shows when it is read
@@ -193,8 +207,6 @@ def test_files_are_fits_to_another_reader(survey: str, tmp_path: Path) -> None:
 
 
 def test_pipeline_failures_leave_no_velocity(tmp_path: Path) -> None:
-    import dataclasses
-
     for survey in ("apogee", "galah", "lamost_lrs", "sdss_boss"):
         stars = observed(survey, np.random.default_rng(5), visits=(1,))
         failed = [
