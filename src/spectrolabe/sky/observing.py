@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,7 +28,8 @@ PLANCK, LIGHT = 6.62607015e-27, 2.99792458e10  # erg s, cm/s
 RSUN, KPC = 6.957e10, 3.0856775814913673e21  # cm (IAU 2015 resolution B3)
 SAMPLES = 6  # per FWHM: cubic interpolation is then good to 2e-4 of the depth of a line
 MARGIN = 0.004  # of ln(wavelength) beside an arm: 1200 km/s
-CACHED = 12  # sets of operators kept; one takes up to 60 MB
+STAR = ("rv", "vsini", "vmac", "teff", "fe_h", "radius", "distance", "a_v", "ra", "dec")
+CACHED = 12  # sets of operators kept; one takes up to 30 MB
 TELLURIC_DEPTH = 0.02  # of optical depth from which a pixel is called telluric
 SKY_CONTRAST = 3.0  # lines over continuum of the sky from which a pixel has a sky line
 SMOOTH = np.sqrt(5.0)  # so that the smooth error has the size that is stated
@@ -147,7 +148,7 @@ def observe_star(
         At the stellar surface, erg/s/cm2/Angstrom.
     star : Mapping or row of a Table
         Of the population: ``rv``, ``vsini``, ``vmac``, ``teff``, ``fe_h``, ``radius``,
-        ``distance``, ``a_v``, ``ra``, ``dec``, and the magnitude of the survey's band.
+        ``distance``, ``a_v``, ``ra`` and ``dec``.
     rng : Generator
     visits : int, optional
         Number of exposures; drawn as the survey has them if not given.
@@ -181,94 +182,106 @@ def observe_star(
         numbers = list(instrument.visits)
         visits = int(rng.choice(numbers, p=list(instrument.visits.values())))
     surface = np.asarray(flux, dtype=np.float32) * np.asarray(continuum, dtype=np.float32)
-    scale = (float(star["radius"]) * RSUN / (float(star["distance"]) * KPC)) ** 2
+    known = {name: float(star[name]) for name in STAR}
     views = [
-        _View.of(arm, blur, surface, np.asarray(continuum, dtype=np.float32), star, scale)
+        _View.of(arm, blur, grid, surface, np.asarray(continuum), known)
         for arm, blur in zip(instrument.arms, _blurs(instrument, grid), strict=True)
     ]
     nights = np.sort(rng.uniform(*instrument.mjd, visits))
     dead = [rng.random(view.arm.wavelength.size) for view in views]  # bad columns stay bad
-    return [_expose(instrument, views, dead, star, mjd, exposure, rng) for mjd in nights]
+    return [_expose(instrument, views, dead, known, mjd, exposure, rng) for mjd in nights]
 
 
 @dataclass(frozen=True, eq=False)
 class _Blur:
-    """From an intrinsic spectrum to an evenly sampled one at the resolution of an arm."""
+    """From an intrinsic spectrum to an evenly sampled one at the resolution of an arm.
+
+    ``operators`` act one after the other; there are none where the spectrum does not reach the arm.
+    """
 
     wavelength: NDArray
+    extinction: NDArray
     columns: slice
-    operator: sp.csr_array | None
+    operators: tuple[sp.csr_array, ...]
     covered: NDArray
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A star at the resolution of an arm, at rest: flux and continuum in erg/s/cm2/Å at Earth."""
+    """A star at the resolution of an arm, in erg/s/cm2/Å at Earth.
+
+    ``flux`` and ``covered`` on a grid even in ln(wavelength), at rest; ``continuum`` at the pixels.
+    """
 
     arm: SkyArm
     wavelength: NDArray
     flux: NDArray
-    continuum: NDArray
     covered: NDArray
+    continuum: NDArray
 
     @classmethod
     def of(
         cls,
         arm: SkyArm,
         blur: _Blur,
+        grid: NDArray,
         surface: NDArray,
         continuum: NDArray,
         star: Mapping[str, float],
-        scale: float,
     ) -> _View:
-        grid = blur.wavelength
-        if blur.operator is None:
-            nothing = np.zeros(grid.size)
-            return cls(arm, grid, nothing, nothing, blur.covered)
-        seen = blur.operator @ surface[blur.columns]
-        smooth = blur.operator @ continuum[blur.columns]
-        for values in (seen, smooth):  # ends that are not covered are held
-            values[:] = np.interp(np.arange(grid.size), np.flatnonzero(blur.covered),
-                                  values[blur.covered])  # fmt: skip
-        seen = rotate(grid, seen, float(star["vsini"]))
-        seen = macroturbulence(grid, seen, float(star["vmac"]))
-        dimmed = scale * 10 ** (-0.4 * float(star["a_v"]) * extinction_curve(grid))
-        return cls(arm, grid, seen * dimmed, smooth * dimmed, blur.covered)
+        fine = blur.wavelength
+        if not blur.operators:
+            return cls(arm, fine, np.zeros(fine.size), blur.covered, np.zeros(arm.wavelength.size))
+        seen = surface[blur.columns]
+        for operator in blur.operators:
+            seen = operator @ seen
+        if not blur.covered.all():  # what lies beside the covered part is held
+            inside = np.flatnonzero(blur.covered)
+            seen = np.interp(np.arange(fine.size), inside, seen[inside])
+        seen = macroturbulence(fine, rotate(fine, seen, star["vsini"]), star["vmac"])
+        scale = (star["radius"] * RSUN / (star["distance"] * KPC)) ** 2
+        dimmed = scale * 10 ** (-0.4 * star["a_v"] * blur.extinction)
+        smooth = np.interp(arm.wavelength, grid[blur.columns], continuum[blur.columns])
+        smooth = smooth * np.interp(arm.wavelength, fine, dimmed)
+        return cls(arm, fine, seen * dimmed, blur.covered, smooth)
 
-    def at(self, rv: float) -> tuple[NDArray, NDArray, NDArray]:
-        """Flux, continuum and coverage at the pixels of the arm, of a star of this velocity."""
-        source = self.arm.wavelength / doppler_shift(1.0, rv)
+    def at(self, rv: float) -> tuple[NDArray, NDArray]:
+        """Flux and coverage at the pixels of the arm, of a star of this velocity."""
         # the grid is even in the logarithm: cubic interpolation between four neighbours
         step = np.log(self.wavelength[1] / self.wavelength[0])
-        place = np.log(source / self.wavelength[0]) / step
-        first = np.clip(np.floor(place).astype(int), 1, self.wavelength.size - 3)
+        place = (
+            _place(self.arm, float(self.wavelength[0]), step) - np.log1p(rv / SPEED_OF_LIGHT) / step
+        )
+        first = np.clip(place.astype(int), 1, self.wavelength.size - 3)
         t = place - first
-        weights = (
-            -t * (t - 1) * (t - 2) / 6,
-            (t + 1) * (t - 1) * (t - 2) / 2,
-            -(t + 1) * t * (t - 2) / 2,
-            (t + 1) * t * (t - 1) / 6,
-        )
-        flux, continuum = (
-            sum(w * values[first + k] for k, w in enumerate(weights, start=-1))
-            for values in (self.flux, self.continuum)
-        )
+        before, after = t * (t - 1), (t + 1) * (t - 2)
+        flux = (t * after * self.flux[first + 1] - (t - 1) * after * self.flux[first]) / -2
+        flux += (
+            (t + 1) * before * self.flux[first + 2] - (t - 2) * before * self.flux[first - 1]
+        ) / 6
         covered = self.covered[first] & self.covered[first + 1]
-        return flux, continuum, covered & (place >= 0) & (place <= self.wavelength.size - 1)
+        return flux, covered & (place >= 0) & (place <= self.wavelength.size - 1)
 
 
-_CACHE: dict[tuple[str, int, int, bytes], tuple[_Blur, ...]] = {}
+@cache
+def _place(arm: SkyArm, first: float, step: float) -> NDArray:
+    """Pixels of an arm in steps of an even grid in ln(wavelength)."""
+    return np.log(arm.wavelength / first) / step
+
+
+_CACHE: list[tuple[SkyInstrument, NDArray, tuple[_Blur, ...]]] = []
 
 
 def _blurs(instrument: SkyInstrument, grid: NDArray) -> tuple[_Blur, ...]:
     """The operators of an instrument on a grid, kept: making one costs as much as 100 stars."""
-    digest = hashlib.blake2b(np.ascontiguousarray(grid).view(np.uint8), digest_size=16).digest()
-    key = (instrument.survey, id(instrument), grid.size, digest)
-    if key not in _CACHE:
-        if len(_CACHE) >= CACHED:
-            _CACHE.clear()
-        _CACHE[key] = tuple(_blur(arm, grid) for arm in instrument.arms)
-    return _CACHE[key]
+    for known, wavelength, blurs in _CACHE:
+        if known is instrument and np.array_equal(wavelength, grid):
+            return blurs
+    if len(_CACHE) >= CACHED:
+        del _CACHE[0]
+    blurs = tuple(_blur(arm, grid) for arm in instrument.arms)
+    _CACHE.append((instrument, grid.copy(), blurs))
+    return blurs
 
 
 def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
@@ -279,14 +292,33 @@ def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
     reach = 4.0 / float(np.min(power))
     first, last = np.searchsorted(grid, (fine[0] * (1 - reach), fine[-1] * (1 + reach)))
     columns = slice(int(first), int(last))
+    dust = extinction_curve(fine)
+    nothing = _Blur(fine, dust, columns, (), np.zeros(fine.size, dtype=bool))
     if last - first < 2 or grid[last - 1] < fine[0] or grid[first] > fine[-1]:
-        return _Blur(fine, columns, None, np.zeros(fine.size, dtype=bool))
-    operator = observation_operator(grid[columns], Instrument(fine, power))
-    covered = np.diff(operator.indptr) > 0
+        return nothing
+    operators = _operators(grid[columns], Instrument(fine, power), step)
+    covered = np.diff(operators[-1].indptr) > 0
     if not covered.any():
-        return _Blur(fine, columns, None, covered)
-    operator.data = operator.data.astype(np.float32)
-    return _Blur(fine, columns, operator, covered)
+        return nothing
+    for operator in operators:
+        operator.data = operator.data.astype(np.float32)
+    return _Blur(fine, dust, columns, operators, covered)
+
+
+def _operators(grid: NDArray, fine: Instrument, step: float) -> tuple[sp.csr_array, ...]:
+    """One operator, or two with a coarser grid in between where the intrinsic one is much finer.
+
+    Pixels of half a sample are boxes that the second operator knows of: nothing is lost.
+    """
+    middle = np.exp(np.arange(np.log(grid[0]), np.log(grid[-1]), step / 2))
+    steps = np.diff(grid)
+    even = float(steps.max()) < 1.5 * float(steps.min())
+    if not even or 2.2 * float(np.max(steps / grid[:-1])) > step / 2:
+        return (observation_operator(grid, fine),)
+    # pixels much wider than 1 / R take the mean of what they cover
+    rebin = observation_operator(grid, Instrument(middle, 1e3 / step))
+    inside = np.diff(rebin.indptr) > 0
+    return rebin[inside], observation_operator(middle[inside], fine)
 
 
 def _expose(
@@ -298,14 +330,12 @@ def _expose(
     exposure: float,
     rng: np.random.Generator,
 ) -> Exposure:
-    rv, time = float(star["rv"]), instrument.exposure * exposure
+    rv, time = star["rv"], instrument.exposure * exposure
     light = 10 ** (-0.4 * instrument.faults.throughput * rng.normal())
-    # what the noise of this exposure will be is known before the velocity is measured
-    guess = np.median(
-        np.concatenate([_electrons(instrument, view, rv, time, light)[0] for view in views])
+    measured, error = _velocity(
+        instrument, star, _expected_snr(instrument, views, time * light), rng
     )
-    measured, error = _velocity(instrument, star, guess, rng)
-    earth = barycentric_correction(float(star["ra"]), float(star["dec"]), float(mjd))
+    earth = barycentric_correction(star["ra"], star["dec"], float(mjd))
     shift, observatory = rv, earth
     if instrument.frame is Frame.REST:
         shift = (rv - measured) / (1 + measured / SPEED_OF_LIGHT)
@@ -321,26 +351,27 @@ def _expose(
     return Exposure(instrument.survey, arms, snr, measured, error, float(mjd), time)
 
 
-def _electrons(
-    instrument: SkyInstrument, view: _View, shift: float, time: float, light: float
-) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
-    """S/N, flux, continuum, electrons per unit of flux, and coverage, each of shape (P,)."""
-    flux, continuum, covered = view.at(shift)
-    response = _response(instrument, view.arm, time) * light
-    counts = np.maximum(flux, 0.0) * response
-    variance = counts + _sky_electrons(instrument, view.arm, time) + _read_variance(instrument)
-    return counts / np.sqrt(variance), flux, continuum, response, covered
+def _expected_snr(instrument: SkyInstrument, views: Sequence[_View], time: float) -> float:
+    """Median S/N a pixel of the continuum, known before the velocity is measured."""
+    ratios = []
+    for view in views:
+        counts = view.continuum * _response(instrument, view.arm) * time
+        sky = _sky_response(instrument, view.arm) * view.arm.sky * time
+        ratios.append(counts / np.sqrt(counts + sky + _read_variance(instrument)))
+    return float(np.median(np.concatenate(ratios)))
 
 
-def _response(instrument: SkyInstrument, arm: SkyArm, time: float) -> NDArray:
-    """Electrons of a pixel per erg/s/cm2/Å of a star."""
+@cache
+def _response(instrument: SkyInstrument, arm: SkyArm) -> NDArray:
+    """Electrons per second in a pixel for each erg/s/cm2/Å of a star."""
     photons = arm.wavelength * 1e-8 / (PLANCK * LIGHT)
-    return photons * np.gradient(arm.wavelength) * instrument.area * arm.throughput * time
+    return photons * np.gradient(arm.wavelength) * instrument.area * arm.throughput
 
 
-def _sky_electrons(instrument: SkyInstrument, arm: SkyArm, time: float) -> NDArray:
-    width = np.gradient(arm.wavelength) * instrument.area * instrument.fibre
-    return arm.sky * width * arm.throughput * time
+@cache
+def _sky_response(instrument: SkyInstrument, arm: SkyArm) -> NDArray:
+    """Electrons per second in a pixel for each photon/s/cm2/arcsec2/Å of the sky."""
+    return np.gradient(arm.wavelength) * instrument.area * instrument.fibre * arm.throughput
 
 
 def _read_variance(instrument: SkyInstrument) -> float:
@@ -354,13 +385,13 @@ def _velocity(
 
     Fewer and broader lines tell less: hot, metal-poor and rotating stars have larger errors.
     """
-    fewer = np.clip(1.0 - 0.35 * float(star["fe_h"]), 0.9, 2.0)
-    hotter = 10 ** (0.5 * np.clip((float(star["teff"]) - 5500.0) / 1500.0, -0.3, 1.5))
+    fewer = np.clip(1.0 - 0.35 * star["fe_h"], 0.9, 2.0)
+    hotter = 10 ** (0.5 * np.clip((star["teff"] - 5500.0) / 1500.0, -0.3, 1.5))
     power = float(np.mean([np.mean(arm.resolution) for arm in instrument.arms]))
-    broader = np.sqrt(1 + (float(star["vsini"]) * power / SPEED_OF_LIGHT) ** 2) ** 1.5
+    broader = np.sqrt(1 + (star["vsini"] * power / SPEED_OF_LIGHT) ** 2) ** 1.5
     random = instrument.rv_slope * fewer * hotter * broader / max(snr, 1.0)
     true_error = float(np.hypot(instrument.rv_floor, random))
-    measured = float(star["rv"]) + instrument.rv_offset + true_error * rng.normal()
+    measured = star["rv"] + instrument.rv_offset + true_error * rng.normal()
     return measured, true_error * float(rng.lognormal(-0.1, 0.1))
 
 
@@ -378,15 +409,15 @@ def _record(
     """One arm: electrons, their noise, the faults, and the calibration to the survey's units."""
     arm, faults = view.arm, instrument.faults
     count = arm.wavelength.size
-    _, flux, continuum, response, covered = _electrons(instrument, view, shift, time, light)
+    flux, covered = view.at(shift)
+    response = _response(instrument, arm) * (time * light)
     # what the Earth adds is fixed to the observatory, not to the pixels of a shifted file
     local = arm.wavelength / doppler_shift(1.0, observatory)
     depth, sky_rate, smooth = (
         np.interp(local, arm.wavelength, values)
         for values in (arm.telluric, arm.sky, arm.sky_continuum)
     )
-    area = np.gradient(arm.wavelength) * instrument.area * instrument.fibre
-    sky = sky_rate * area * arm.throughput * time
+    sky = sky_rate * _sky_response(instrument, arm) * time
     transmission = np.exp(-depth)
     star_light = np.maximum(flux, 0.0) * response
     variance = star_light * transmission + sky + _read_variance(instrument)
@@ -410,7 +441,7 @@ def _record(
     counts[full] = instrument.full_well * instrument.reads
     mask[~covered] |= np.uint8(Reason.NO_DATA)
 
-    calibration = _calibration(instrument, view, continuum, response, counts, covered, rng)
+    calibration = _calibration(instrument, view.continuum, response, counts, covered, rng)
     calibration = calibration * np.exp(offset) * _steps(arm, faults.joint, rng)
     stated = variance * float(rng.lognormal(0.0, faults.ivar))
     lost = (mask & np.uint8(LOST)) != 0
@@ -464,7 +495,6 @@ def _cosmic_rays(
 
 def _calibration(
     instrument: SkyInstrument,
-    view: _View,
     continuum: NDArray,
     response: NDArray,
     counts: NDArray,
