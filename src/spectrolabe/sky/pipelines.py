@@ -35,7 +35,7 @@ class Scale:
     floor : float
         Standard deviation of the error at infinite S/N.
     noise : float
-        Standard deviation of the error that S/N 100 a pixel adds; it goes as 1 / SNR.
+        Standard deviation of the error that S/N 50 a pixel adds to that; it goes as 1 / SNR.
     """
 
     zero: float = 0.0
@@ -102,6 +102,10 @@ def _elements(
     return found
 
 
+def _weak(names: str, limit: float) -> dict[str, float]:
+    return {f"{name}_fe": limit for name in names.split()}
+
+
 APOGEE = Pipeline(
     # Jonsson et al. (2020, AJ 160, 120), Holtzman et al. (2018, AJ 156, 125), Nidever et al. (2020,
     # ApJ 895, 88): calibrated temperatures and gravities, 2 per cent; stated errors too small
@@ -120,8 +124,7 @@ APOGEE = Pipeline(
     stated=0.6,
     gross=0.005,
     faintest=8.0,
-    weak={f"{x}_fe": 3.0 for x in "n o na al k".split()}
-    | {f"{x}_fe": 12.0 for x in "p v co cu ce na".split()},
+    weak=_weak("n o na al k", 3.0) | _weak("p v co cu ce na", 12.0),
     noisy="SN_WARN",
     rotating="ROTATION_WARN",
     mistaken="STAR_BAD",
@@ -142,9 +145,7 @@ GALAH = Pipeline(
     stated=1.3,
     gross=0.01,
     faintest=8.0,
-    weak={f"{x}_fe": 5.0 for x in "al k v co cu y".split()}
-    | {f"{x}_fe": 15.0 for x in "zr la ce nd c n".split()}
-    | {f"{x}_fe": 30.0 for x in "sr sm eu".split()},
+    weak=_weak("al k v co cu y", 5.0) | _weak("zr la ce nd c n", 15.0) | _weak("sr sm eu", 30.0),
     noisy="LOW_SNR",
     hot="TEFF",
     rotating="VSINI",
@@ -165,7 +166,9 @@ DESI = Pipeline(
     stated=0.4,
     gross=0.02,
     faintest=3.0,
-    weak={f"{x}_fe": 2.0 for x in "c si na cr ni al ti".split()},
+    weak=_weak("c si na cr ni al ti", 2.0),
+    noisy="RVERR",
+    mistaken="CHI2",
 )
 GAIA_RVS = Pipeline(
     # Recio-Blanco et al. (2023, A&A 674, A29): log g of giants too low by 0.3, polynomials needed
@@ -182,8 +185,7 @@ GAIA_RVS = Pipeline(
     stated=0.8,
     gross=0.01,
     faintest=12.0,
-    weak={f"{x}_fe": 20.0 for x in "mg si ti s ni cr".split()}
-    | {f"{x}_fe": 60.0 for x in "n zr ce nd".split()},
+    weak=_weak("mg si ti s ni cr", 20.0) | _weak("n zr ce nd", 60.0),
     noisy="fluxNoise",
     hot="extrapol",
     cool="KMgiantPar",
@@ -311,7 +313,7 @@ def _sigma(scale: Scale, truth: Table, snr: NDArray) -> NDArray:
     metals = 10 ** (-0.25 * np.clip(np.asarray(truth["fe_h"], dtype=float), -2.5, 0.5))
     heat = np.exp(np.clip((np.asarray(truth["teff"], dtype=float) - 6000.0) / 1500.0, 0.0, 1.5))
     broad = np.sqrt(1 + (np.asarray(truth["v_broad"], dtype=float) / 40.0) ** 2)
-    return np.hypot(scale.floor, scale.noise * 100.0 / snr * metals * heat * broad)
+    return np.hypot(scale.floor, scale.noise * 50.0 / snr * metals * heat * broad)
 
 
 def _logistic(x: NDArray, rng: np.random.Generator) -> NDArray:
