@@ -1,11 +1,12 @@
 """Grids made with other codes, in the units and names of this one: one function for each code.
 
-Files give spectra, `Labels` say of which stars; nothing is guessed from magnitudes. A continuum
-that is not that of a star of its temperature, within a factor of ten, is an error: it has another unit.
+Files give spectra, `Labels` say of which stars, and nothing is guessed from magnitudes. A continuum
+more than a factor of ten from a black body of the star's temperature is an error: another unit.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -350,7 +351,8 @@ def _vacuum(wavelength: NDArray, medium: Medium) -> NDArray:
 
 def _text_columns(path: Path, meaning: str) -> Iterable[NDArray]:
     try:
-        table = np.loadtxt(path, usecols=(0, 1, 2), ndmin=2, comments=("#", "*"))
+        with warnings.catch_warnings(action="ignore"):  # of no rows, an error below
+            table = np.loadtxt(path, usecols=(0, 1, 2), ndmin=2, comments=("#", "*"))
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise InputError(path, expected=f"columns {meaning}", found=f"{error}") from error
     if len(table) < 2:
