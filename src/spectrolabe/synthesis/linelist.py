@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,42 +14,52 @@ from spectrolabe.labels import read_only
 from spectrolabe.synthesis.elements import MASS, atomic_number
 from spectrolabe.synthesis.tables import load_table
 
-__all__ = ["COVERED", "LineList", "elements_with_lines", "load_lines"]
+__all__ = ["COVERED", "LineList", "constituents", "elements_with_lines", "load_lines"]
 
 COVERED: tuple[tuple[float, float], ...] = ((3700.0, 9800.0), (15100.0, 17000.0))
 """Vacuum Angstrom that the list covers."""
 
-MARGIN = 50.0  # Å beyond a window from which lines still reach into it
-MOLECULES = {
-    "CH": ("C", "H"),
-    "CN": ("C", "N"),
-    "C2": ("C", "C"),
-    "CO": ("C", "O"),
-    "MgH": ("Mg", "H"),
-    "OH": ("O", "H"),
+STEPS = {
+    "wavelength": 1e-4,
+    "energy": 1e-4,
+    "log_gf": 1e-3,
+    "radiative": 1e-2,
+    "stark": 1e-2,
+    "waals": 2e-3,
+    "waals_power": 1e-3,
 }
+"""Units of the packed integers: Angstrom, eV, dex; damping constants are packed as log10."""
+
+NONE = -32768
+"""Packed logarithm of a damping constant that is zero."""
+
+MARGIN = 50.0  # Å beyond a window from which lines still reach into it
 
 
 @dataclass(frozen=True, eq=False)
 class LineList:
     """N lines in order of wavelength; arrays cannot be written.
 
+    Damping constants are full widths at half maximum in angular frequency: a line of damping
+    gamma has the Voigt parameter gamma / (4 pi doppler width in Hz).
+
     Parameters
     ----------
     wavelength : ndarray, shape (N,)
         Vacuum Angstrom.
     log_gf : ndarray, shape (N,)
-        Oscillator strength times weight of the lower level, the share of the isotope included.
+        Oscillator strength times weight of the lower level; the share of the isotope in the
+        element is included.
     energy : ndarray, shape (N,)
         Lower level, eV.
     species : ndarray of int, shape (N,)
         Index into ``species_names``.
     radiative : ndarray, shape (N,)
-        Damping constant: full width at half maximum in angular frequency, rad/s.
+        rad/s.
     stark : ndarray, shape (N,)
-        The same per electron, rad/s cm3.
+        Per electron, rad/s cm3; 0 where there is none.
     waals, waals_power : ndarray, shape (N,)
-        The same per neutral hydrogen atom at 10,000 K, and its power of temperature.
+        Per neutral hydrogen atom at 10,000 K, rad/s cm3, and its power of temperature.
     species_names : tuple of str
         S names: ``"Fe 1"`` is neutral, ``"Fe 2"`` singly ionised iron, ``"CH"`` a molecule.
     mass : ndarray, shape (S,)
@@ -74,69 +85,103 @@ class LineList:
         for name in (*self.PER_LINE, "mass"):
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
+    @functools.cached_property
+    def elements(self) -> tuple[tuple[str, ...], ...]:
+        """The elements of each species: one of an atom, all of a molecule."""
+        return tuple(constituents(name) for name in self.species_names)
+
     def select(self, chosen: NDArray | slice) -> LineList:
         """Return some of the lines."""
         lines = {name: getattr(self, name)[chosen] for name in self.PER_LINE}
         return LineList(**lines, species_names=self.species_names, mass=self.mass)
 
     def of_element(self, symbol: str) -> NDArray:
-        """Return the indices of the atomic lines of an element."""
-        own = [name.split(" ")[0] == symbol and " " in name for name in self.species_names]
-        return np.flatnonzero(np.array(own)[self.species])
+        """Return the indices of the lines of an element, its molecules included.
+
+        Raises
+        ------
+        InputError
+            If there is no such element.
+        """
+        atomic_number(symbol)
+        own = np.array([symbol in elements for elements in self.elements], dtype=bool)
+        return np.flatnonzero(own[self.species])
 
 
+def constituents(species: str) -> tuple[str, ...]:
+    """Return the elements in the name of an atom, an ion or a molecule, each once."""
+    symbols = re.findall("[A-Z][a-z]?", species)
+    return tuple(dict.fromkeys(symbols))
+
+
+@functools.lru_cache(maxsize=8)
 def load_lines(low: float, high: float) -> LineList:
     """Return the lines that may matter from ``low`` to ``high`` vacuum Angstrom.
+
+    Lines up to 50 Angstrom outside are among them, for their wings.
 
     Raises
     ------
     InputError
         If part of the window is not covered.
     """
-    if not any(a <= low and high <= b for a, b in COVERED):
-        covered = " or ".join(f"{a:g} to {b:g}" for a, b in COVERED)
-        raise InputError(
-            "wavelength",
-            expected=f"vacuum Angstrom within {covered}, which the line list covers",
-            found=f"{low:.2f} to {high:.2f}",
-            fix="Choose a window inside; two windows can be in one grid.",
-        )
+    _check_covered(low, high)
     lines = _all_lines()
     first, last = np.searchsorted(lines.wavelength, (low - MARGIN, high + MARGIN))
     return lines.select(slice(first, last))
 
 
 def elements_with_lines(low: float, high: float) -> frozenset[str]:
-    """Return the symbols of the elements with lines of atoms or molecules in a window."""
+    """Return the symbols of the elements with lines of atoms or molecules in a window.
+
+    Raises
+    ------
+    InputError
+        If part of the window is not covered.
+    """
+    _check_covered(low, high)
     lines = _all_lines()
-    inside = (lines.wavelength >= low) & (lines.wavelength <= high)
-    names = [lines.species_names[k] for k in np.unique(lines.species[inside])]
-    return frozenset(symbol for name in names for symbol in _elements(name))
+    inside = slice(*np.searchsorted(lines.wavelength, (low, high)))
+    found = np.unique(lines.species[inside])
+    return frozenset(symbol for k in found for symbol in lines.elements[k])
 
 
-def _elements(species: str) -> tuple[str, ...]:
-    symbol, _, stage = species.partition(" ")
-    return (symbol,) if stage else MOLECULES[species]
+def _check_covered(low: float, high: float) -> None:
+    if any(start <= low <= high <= end for start, end in COVERED):
+        return
+    covered = " or ".join(f"{start:g} to {end:g}" for start, end in COVERED)
+    raise InputError(
+        "wavelength",
+        expected=f"vacuum Angstrom within {covered}, which the line list covers",
+        found=f"{low:.2f} to {high:.2f}",
+        fix="Choose a window inside; windows on both sides of the gap are computed one by one.",
+    )
 
 
 @functools.cache
 def _all_lines() -> LineList:
-    """The packed list; ``scripts/tables/lines.py`` says how it is packed, and from what."""
+    """The packed list; ``tables/README.md`` says what it is made of."""
     table = load_table("lines")
     names = tuple(str(name) for name in table["species_names"])
 
     def decades(name: str) -> NDArray:
-        return np.where(table[name] == -30000, 0.0, 10.0 ** (table[name] / 1e3))
+        packed = table[name]
+        return np.where(packed == NONE, 0.0, 10.0 ** (packed * STEPS[name]))
 
     return LineList(
-        wavelength=np.cumsum(table["steps"], dtype=np.int64) / 1e4,
-        log_gf=table["log_gf"] / 1e3,
-        energy=table["energy"] / 1e4,
+        wavelength=np.cumsum(table["wavelength"], dtype=np.int64) * STEPS["wavelength"],
+        log_gf=table["log_gf"] * STEPS["log_gf"],
+        energy=table["energy"] * STEPS["energy"],
         species=table["species"].astype(np.intp),
         radiative=decades("radiative"),
         stark=decades("stark"),
         waals=decades("waals"),
-        waals_power=table["waals_power"] / 1e4,
+        waals_power=table["waals_power"] * STEPS["waals_power"],
         species_names=names,
-        mass=np.array([sum(MASS[atomic_number(x) - 1] for x in _elements(n)) for n in names]),
+        mass=np.array([_mass(name) for name in names]),
     )
+
+
+def _mass(species: str) -> float:
+    symbols = re.findall("([A-Z][a-z]?)([2-9]?)", species.split(" ")[0])
+    return float(sum(MASS[atomic_number(x) - 1] * int(count or 1) for x, count in symbols))
