@@ -30,6 +30,10 @@ CATALOGUES = {
 }
 
 
+ONLY_RVS = {**{name: {"share": 0.0} for name in CATALOGUES}, "gaia_rvs": {"share": 1.0}}
+NEAR_INFRARED = np.exp(np.arange(np.log(8400.0), np.log(8760.0), 1.2e-5))
+
+
 @dataclass(frozen=True)
 class MadeUp:
     """Lines whose depth tells metallicity and temperature, on a blackbody."""
@@ -183,13 +187,9 @@ def test_numbers_and_order_say_nothing(tmp_path: Path) -> None:
         population={"stars": 300, "magnitude": [11.0, 15.0]},
         clusters={"count": 2, "members": 20},
         batch=100,
-        surveys={
-            **{name: {"share": 0.0} for name in CATALOGUES},
-            "gaia_rvs": {"share": 1.0},
-        },
+        surveys=ONLY_RVS,
     )
-    wavelength = np.exp(np.arange(np.log(8400.0), np.log(8760.0), 1.2e-5))
-    simulate(config, tmp_path / "sky", spectra=MadeUp(wavelength))
+    simulate(config, tmp_path / "sky", spectra=MadeUp(NEAR_INFRARED))
     truth = pd.read_parquet(tmp_path / "sky" / TRUTH)
     order = [
         spectrum.star_id
@@ -236,10 +236,15 @@ def test_an_interrupted_run_continues_to_the_same_sky(sky: Path, tmp_path: Path)
     assert simulate(_config(), folder, spectra=_spectra()).written == 0
 
 
-def test_processes_write_the_same_sky(sky: Path, tmp_path: Path) -> None:
-    simulate(_config(), tmp_path / "sky", spectra=_spectra(), workers=2)
-    for path in sky.rglob("*.fits*"):
-        assert (tmp_path / "sky" / path.relative_to(sky)).read_bytes() == path.read_bytes()
+def test_processes_write_the_same_sky(tmp_path: Path) -> None:
+    config, spectra = _config(surveys=ONLY_RVS), MadeUp(NEAR_INFRARED)
+    for workers in (1, 2):
+        simulate(config, tmp_path / str(workers), spectra=spectra, workers=workers)
+    paths = list((tmp_path / "1").rglob("*.fits"))
+    assert len(paths) == 3
+    for path in paths:
+        other = tmp_path / "2" / path.relative_to(tmp_path / "1")
+        assert other.read_bytes() == path.read_bytes()
 
 
 def test_a_folder_of_something_else_is_left_alone(sky: Path, tmp_path: Path) -> None:
@@ -254,3 +259,8 @@ def test_a_sky_that_nobody_sees_is_an_error(tmp_path: Path) -> None:
     surveys = {name: {"magnitude": [-9.0, -8.0]} for name in CATALOGUES}
     with pytest.raises(InputError, match="none within"):
         simulate(_config(surveys=surveys), tmp_path / "sky", spectra=_spectra())
+
+
+def test_spectra_that_a_survey_does_not_see_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"surveys\.apogee\.share=0"):
+        simulate(_config(), tmp_path / "sky", spectra=MadeUp(NEAR_INFRARED))

@@ -147,6 +147,7 @@ def simulate(
     if spectra is None:
         looking = [name for name in SURVEYS if getattr(config.surveys, name).share > 0]
         spectra = intrinsic_spectra(config.spectra, looking)
+    _check_coverage(config, spectra)
     stars = draw_population(config, _rng(config, POPULATION))
     seen = _observing_plan(stars, config)
     batches = list(_batches(stars, seen, config))
@@ -201,6 +202,28 @@ def _opened(folder: Path, config: SkyConfig) -> bool:
     (folder / PARTS).mkdir(parents=True)
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return True
+
+
+def _check_coverage(config: SkyConfig, spectra: IntrinsicSpectra) -> None:
+    """Complain of surveys of which the spectra have nothing."""
+    first, last = float(spectra.wavelength[0]), float(spectra.wavelength[-1])
+    for survey, instrument in SURVEYS.items():
+        if getattr(config.surveys, survey).share == 0:
+            continue
+        covered = [
+            np.any(
+                (spectra.wavelength > arm.wavelength[0]) & (spectra.wavelength < arm.wavelength[-1])
+            )
+            for arm in instrument.arms
+        ]
+        if not any(covered):
+            low, high = instrument.span
+            raise InputError(
+                f"survey {survey}",
+                expected=f"spectra within {low:.0f} to {high:.0f} Å",
+                found=f"{first:.0f} to {last:.0f} Å",
+                fix=f"Take other spectra, or leave the survey out: surveys.{survey}.share=0.",
+            )
 
 
 def _observing_plan(stars: Table, config: SkyConfig) -> dict[str, _Seen]:
@@ -302,6 +325,7 @@ def _write_batch(folder: Path, batch: _Batch, config: SkyConfig, spectra: Intrin
                 continuum[i],
                 batch.stars[i],
                 _rng(config, EXPOSURES, _code(survey), int(row)),
+                exposure=getattr(config.surveys, survey).exposure,
             )
             target = _target(batch.stars[i], _rng(config, TARGETS, int(row)))
             observed.append(Observed(target, exposures, int(number), running))

@@ -127,6 +127,7 @@ def _write(
             "gaia": star.target.gaia_dr3_source_id,
             "g_mag": star.target.magnitudes["G"],
             "entry_snr": snr,
+            **{f"entry_snr_{camera}": found for camera, found in _by_camera(star).items()},
             "entry_rv": mean_velocity(star.exposures),
         }
         for star, exposure, target, snr in zip(
@@ -135,6 +136,14 @@ def _write(
         for arm in exposure.arms
         if (arm.ivar > 0).any()
     ]
+
+
+def _by_camera(star: Observed) -> dict[str, float]:
+    """S/N of the exposures together in each camera."""
+    return {
+        arm.name: combined([exposure.arms[i].snr for exposure in star.exposures])
+        for i, arm in enumerate(star.exposures[0].arms)
+    }
 
 
 def _of_the_sky(exposure: Exposure, rng: np.random.Generator) -> Exposure:
@@ -293,7 +302,7 @@ def write_labels(folder: Path, index: Table, labels: Table) -> Path:
         "REF_ID": np.asarray(index["gaia"], "i8"),
         **place,
         "TARGETID": targets,
-        **{f"SN_{camera}": snr for camera in "BRZ"},
+        **{f"SN_{c}": np.asarray(index[f"entry_snr_{c.lower()}"], "f4") for c in "BRZ"},
         "SUCCESS": np.isfinite(value(labels, "teff")),
         "RR_Z": np.nan_to_num(rv) / 299792.458,
         "RR_SPECTYPE": np.full(count, "STAR  "),
