@@ -72,7 +72,6 @@ GIANT_LOGG = np.array([-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
 GIANT_TEFF = np.array([
     3200.0, 3450.0, 3690.0, 3920.0, 4160.0, 4400.0, 4630.0, 4820.0, 4960.0, 5060.0
 ])  # fmt: skip
-CLUMP_HOTTER = 130.0  # K
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +133,16 @@ def lifetime(mass: ArrayLike, m_h: ArrayLike) -> NDArray:
     m_h : array_like, shape (N,)
         [M/H], solar = Z of 0.02 in these fits; held at the ends of -2.3 to 0.18.
     """
-    m, metals = np.broadcast_arrays(np.asarray(mass, float), np.clip(m_h, *METALS))
-    a = np.tensordot(TIME, metals[None] ** np.arange(4).reshape(-1, *[1] * m.ndim), axes=1)
+    m, metals = np.broadcast_arrays(np.asarray(mass, float), np.asarray(m_h, float))
+    return _to_giant(m, _time_terms(metals))
+
+
+def _time_terms(m_h: NDArray) -> NDArray:
+    powers = np.clip(m_h, *METALS)[None] ** np.arange(4).reshape(-1, *[1] * np.ndim(m_h))
+    return np.asarray(np.tensordot(TIME, powers, axes=1))
+
+
+def _to_giant(m: NDArray, a: NDArray) -> NDArray:
     time = (a[0] + a[1] * m**4 + a[2] * m**5.5 + m**7) / (a[3] * m**2 + a[4] * m**7)
     return np.asarray(time / 1000.0)
 
@@ -165,10 +172,11 @@ def giant_mass(age: NDArray, m_h: NDArray, share: NDArray) -> NDArray:
         Solar masses, 0.5 to 6.
     """
     low, high = np.full(age.shape, 0.5), np.full(age.shape, 6.0)
-    for _ in range(40):
+    terms = _time_terms(m_h)
+    for _ in range(28):  # to 2e-8 of a solar mass
         middle = (low + high) / 2
         _, branch, clump = _shares(middle)
-        early = lifetime(middle, m_h) * (1 + share * (branch + clump)) > age
+        early = _to_giant(middle, terms) * (1 + share * (branch + clump)) > age
         low, high = np.where(early, middle, low), np.where(early, high, middle)
     return (low + high) / 2
 
@@ -182,11 +190,11 @@ def giant_time(mass: NDArray, m_h: NDArray) -> NDArray:
 def _giant_teff(logg: NDArray, mass: NDArray, m_h: NDArray) -> NDArray:
     """Temperature on the giant branch: hotter with mass, and with fewer metals."""
     solar = np.interp(logg, GIANT_LOGG, GIANT_TEFF)
-    return solar * 10 ** (0.08 * np.log10(mass / 1.1) - 0.038 * m_h - 0.006 * m_h**2)
+    return solar * 10 ** (0.06 * np.log10(mass / 1.1) - 0.038 * m_h - 0.006 * m_h**2)
 
 
 def _settled(
-    luminosity: NDArray, mass: NDArray, m_h: NDArray, hotter: float = 0.0
+    luminosity: NDArray, mass: NDArray, m_h: NDArray, hotter: NDArray | float = 0.0
 ) -> tuple[NDArray, NDArray]:
     """Temperature and gravity of giants of a luminosity."""
     logg = np.full(mass.shape, 2.5)
@@ -241,10 +249,10 @@ def evolve(mass: ArrayLike, age: ArrayLike, m_h: ArrayLike) -> Stars:
     climb = np.clip((phase - 1) / branch, 0.0, 1.0)
     climbing = base_light * (1 - climb * (1 - ratio)) ** (-6 / 5)
     burnt = np.clip((phase - 1 - branch) / clump, 0.0, 1.0)
-    core = 10 ** (np.interp(m, [1.8, 2.1, 3.0], [1.69, 1.50, 1.95]) + 0.12 * (burnt - 0.4) ** 2)
+    core = 10 ** (np.interp(m, [1.8, 2.1, 3.0], [1.69, 1.58, 1.95]) + 0.12 * (burnt - 0.4) ** 2)
     giant, helium = phase > 1, phase > 1 + branch
     branch_teff, _ = _settled(climbing, m, metals)
-    core_teff, _ = _settled(core, m, metals, CLUMP_HOTTER)
+    core_teff, _ = _settled(core, m, metals, np.interp(m, [1.5, 2.0], [120.0, 40.0]))
     light = np.where(helium, core, np.where(giant, climbing, 10**log_light))
     teff = np.where(helium, core_teff, np.where(giant, branch_teff, 10**log_teff))
 

@@ -16,7 +16,8 @@ from spectrolabe.sky.evolution import Stars, evolve, giant_mass, giant_time, kro
 __all__ = ["Draft", "draw_ages", "draw_field", "joined", "observable"]
 
 CHUNK = 100_000
-PATIENCE = 60  # chunks without enough stars before a configuration is called impossible
+PATIENCE = 40  # rounds without enough stars before a configuration is called impossible
+HOPELESS = 3  # rounds without any star
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ def _draw(
     found: list[tuple[NDArray, ...]] = []
     number = 0
     size = min(CHUNK, 8 * count + 1000)
-    for _ in range(PATIENCE):
+    for tried in range(PATIENCE):
         component, age, fe_h = draw_ages(rng, size, config)
         mg_fe = magnesium(rng, component, fe_h, age, config.scatter)
         m_h = metals(fe_h, mg_fe)
@@ -179,9 +180,11 @@ def _draw(
         size = CHUNK if number * 4 < count else size
         if number >= count:
             return tuple(np.concatenate(x)[:count] for x in zip(*found, strict=True))
+        if not number and tried + 1 >= HOPELESS:
+            break
     raise InputError(
         "population",
         expected=f"limits within which there are {count} {'giants' if giant else 'dwarfs'}",
-        found=f"{number} in {PATIENCE} rounds",
+        found=f"{number}",
         fix="Widen teff, logg or fe_h, or change the share of giants.",
     )
