@@ -218,6 +218,15 @@ def test_a_wrong_unit_is_found(tmp_path):
         import_korg(tmp_path / "a.npz", labels((5777.0,)), rectified=True)
 
 
+@pytest.mark.parametrize(("name", "value"), [("flux", np.nan), ("flux", -0.1), ("cntm", 0.0)])
+def test_numbers_that_are_no_spectrum(tmp_path, name, value):
+    columns = {"wavelengths": VACUUM, "flux": line(0.5), "cntm": planck(5777.0, "AA")}
+    columns[name][7] = value
+    np.savez(tmp_path / "a.npz", **columns)
+    with pytest.raises(InputError, match="expected flux >= 0 and a continuum > 0"):
+        import_korg(tmp_path / "a.npz", labels((5777.0,)), rectified=True)
+
+
 def test_labels_in_the_wrong_number(tmp_path):
     paths = turbospectrum_files(tmp_path)
     with pytest.raises(InputError, match="a row for each of 2 files, in their order, found 1 rows"):

@@ -78,6 +78,12 @@ def test_dwarfs_and_giants_are_where_they_are_known_to_be(drawn):
     assert tree.query(np.array(stars) / size)[0].max() < 1.5
 
 
+def test_metal_poor_giants_are_hotter(drawn):
+    giant = np.abs(drawn["logg"] - 2.5) < 0.4
+    poor, rich = giant & (drawn["fe_h"] < -1.3), giant & (drawn["fe_h"] > -0.2)
+    assert 200 < drawn["teff"][poor].mean() - drawn["teff"][rich].mean() < 600
+
+
 @pytest.mark.data
 def test_the_stars_of_apogee_are_covered(drawn, shared_data):
     found = pq.read_table(shared_data / "populations" / "apogee_dr17_labels.parquet")
@@ -118,7 +124,9 @@ def test_lithium_spans_what_stars_show(drawn):
 def test_a_width_of_the_configuration():
     labels = sample_labels(StarsConfig(count=512, widths={"ba_fe": 0.05}))
     assert labels["ba_fe"].std() == pytest.approx(0.05, rel=0.1)
-    with pytest.raises(InputError, match=r"stars\.widths: .* found 'ba_fee'\. Did you mean 'ba_fe'"):
+    with pytest.raises(
+        InputError, match=r"stars\.widths: .* found 'ba_fee'\. Did you mean 'ba_fe'"
+    ):
         sample_labels(StarsConfig(count=4, widths={"ba_fee": 0.1}))
 
 
