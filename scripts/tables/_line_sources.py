@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectrolabe.synthesis.elements import SYMBOLS
+from spectrolabe.synthesis.linelist import FULL, REFERENCE
 
 WINDOWS = ((3650.0, 9850.0), (15050.0, 17050.0))
 """Å in air: the windows covered, and 50 Å on either side."""
@@ -53,6 +54,13 @@ USUAL_FACTOR = 2.5
 CALCIUM_H_K = ((3933.663, 3968.469), 234.223)
 """Å, and the cross section of Barklem & O'Mara 1998, MNRAS 300, 863."""
 
+IMPOSSIBLE = 0.005
+"""An oscillator strength that no line of CH has: those of the A-X and B-X systems are at most 0.0042.
+linemake has 300 stronger ones, of rotational levels above dissociation, to 0.64."""
+
+WEAK_CN = -3.2
+"""Log gf less energy (eV) below which the reference list has no CN between 3900 and 9000 Å."""
+
 UNKNOWN_RADIATIVE = 1e5  # rad/s: the Gaia-ESO list's word for not known
 
 
@@ -62,6 +70,7 @@ class Line(NamedTuple):
     `damping` as in Turbospectrum: above 20 the integer part is a cross section in atomic units and
     the fraction its velocity exponent; below 0 it is log10 of the width per hydrogen atom at
     10,000 K; between, a factor on Unsöld's approximation. `orbitals`: of the jumping electron.
+    `lists`: in which of the two lists it is.
     """
 
     air: float
@@ -71,6 +80,7 @@ class Line(NamedTuple):
     damping: float
     radiative: float
     orbitals: str
+    lists: int = FULL | REFERENCE
 
 
 def read(packages: Path) -> list[Line]:
@@ -117,16 +127,18 @@ def linemake_atoms(packages: Path) -> Iterator[Line]:
         wavelength = float(air)
         number, _, rest = code.partition(".")
         beyond = not GAIA_ESO[0] <= wavelength < GAIA_ESO[1] and _inside(wavelength)
-        key = (air, code, energy, log_gf)  # the source has some stretches twice
-        if not beyond or number == "1" or key in seen:
+        if not beyond or number == "1":
             continue
+        key = (air, code, energy, log_gf)  # the source has 3980-4018 Å twice, and so the reference
+        lists = REFERENCE if key in seen else FULL | REFERENCE
         seen.add(key)
         species = f"{SYMBOLS[int(number) - 1]} {int(rest[0]) + 1}"
         share = _share((int(number), int(rest[1:] or 0)))
         damping = DAMPING_FACTOR.get(species, USUAL_FACTOR)
         if species == "Ca 2" and wavelength in CALCIUM_H_K[0]:
             damping = CALCIUM_H_K[1]
-        yield Line(wavelength, species, float(energy), float(log_gf) + share, damping, 0.0, "xx")
+        weighted = float(log_gf) + share
+        yield Line(wavelength, species, float(energy), weighted, damping, 0.0, "xx", lists)
 
 
 def molecules(packages: Path) -> Iterator[Line]:
@@ -141,8 +153,21 @@ def molecules(packages: Path) -> Iterator[Line]:
                 continue
             masses = (int(isotopes[1:3]), int(isotopes[3:5])) if len(isotopes) == 5 else (0, 0)
             numbers = (int(kind[:-2]), int(kind[-2:]))
-            share = _share(*zip(numbers, masses, strict=True))
-            yield Line(wavelength, name, float(energy), float(log_gf) + share, 0.0, 0.0, "xx")
+            weighted = float(log_gf) + _share(*zip(numbers, masses, strict=True))
+            lists = FULL | REFERENCE
+            if name == "CH" and _strength(text) > IMPOSSIBLE:
+                lists = REFERENCE
+            if name == "CN" and not elsewhere and weighted - float(energy) <= WEAK_CN:
+                lists = FULL
+            yield Line(wavelength, name, float(energy), weighted, 0.0, 0.0, "xx", lists)
+
+
+def _strength(text: str) -> float:
+    """The oscillator strength of a line of CH whose name ends with ten times J; 0 without one."""
+    name = text.split()[-1]
+    if not name[-3:].isdigit():
+        return 0.0
+    return 10.0 ** float(text.split()[3]) / (2 * int(name[-3:]) / 10 + 1)
 
 
 def _linemake(packages: Path, name: str) -> list[str]:

@@ -32,6 +32,7 @@ def pack(packages: Path) -> dict[str, NDArray]:
     return {
         "species_names": np.array(names)[used],
         "species": renumbered.astype(np.uint8),
+        "lists": np.array([lines[k].lists for k in kept], dtype=np.uint8),
         "wavelength": np.diff(ticks, prepend=0).astype(np.uint32),
         "energy": _scaled("energy", energy[kept], np.uint32),
         "log_gf": _scaled("log_gf", log_gf[kept], np.int16),

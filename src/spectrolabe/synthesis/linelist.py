@@ -9,12 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrolabe.errors import InputError
+from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.labels import read_only
 from spectrolabe.synthesis.elements import MASS, atomic_number
 from spectrolabe.synthesis.tables import load_table
 
-__all__ = ["COVERED", "LineList", "constituents", "elements_with_lines", "load_lines"]
+__all__ = ["COVERED", "LISTS", "LineList", "constituents", "elements_with_lines", "load_lines"]
+
+FULL, REFERENCE = 1, 2
+LISTS: dict[str, int] = {"full": FULL, "reference": REFERENCE}
+"""``reference`` is the list of the Turbospectrum spectra that the engine is checked against, flaws
+included: no weak lines of CN, lines of CH that do not exist, and 3980-4018 Angstrom twice.
+``full`` has the weak lines and neither of the others: use it for real stars."""
 
 COVERED: tuple[tuple[float, float], ...] = ((3700.0, 9800.0), (15100.0, 17000.0))
 """Vacuum Angstrom that the list covers."""
@@ -115,20 +121,29 @@ def constituents(species: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def load_lines(low: float, high: float) -> LineList:
+def load_lines(low: float, high: float, lines: str = "reference") -> LineList:
     """Return the lines that may matter from ``low`` to ``high`` vacuum Angstrom.
 
     Lines up to 50 Angstrom outside are among them, for their wings.
 
+    Parameters
+    ----------
+    low, high : float
+    lines : {"reference", "full"}
+        Which list, see `LISTS`.
+
     Raises
     ------
     InputError
-        If part of the window is not covered.
+        If part of the window is not covered, or there is no such list.
     """
     _check_covered(low, high)
-    lines = _all_lines()
-    first, last = np.searchsorted(lines.wavelength, (low - MARGIN, high + MARGIN))
-    return lines.select(slice(first, last))
+    if lines not in LISTS:
+        raise unknown_name("lines", lines, LISTS, kind="line list")
+    known = _all_lines()
+    reach = slice(*np.searchsorted(known.wavelength, (low - MARGIN, high + MARGIN)))
+    member = load_table("lines")["lists"][reach] & LISTS[lines]
+    return known.select(np.arange(reach.start, reach.stop)[member > 0])
 
 
 def elements_with_lines(low: float, high: float) -> frozenset[str]:

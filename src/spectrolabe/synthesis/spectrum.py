@@ -147,6 +147,7 @@ def synthesise(
     wavelength: ArrayLike,
     *,
     atmospheres: str = "marcs",
+    lines: str = "reference",
     differential: Sequence[str] = (),
 ) -> Synthesis:
     """Return the spectrum of a star: plane-parallel, in hydrostatic equilibrium and LTE.
@@ -158,6 +159,8 @@ def synthesise(
         Vacuum Angstrom, ascending; within 3700-9800 or 15100-17000.
     atmospheres : {"marcs", "atlas9"}
         Where the temperatures of the layers come from.
+    lines : {"reference", "full"}
+        Which line list, see `spectrolabe.synthesis.linelist.LISTS`.
     differential : sequence of str
         Labels with respect to which the differential spectra are wanted.
 
@@ -175,7 +178,7 @@ def synthesise(
     changed = perturbations(star, layers, atmospheres, differential)
     pieces, slopes = [], []
     for part in np.split(grid, np.flatnonzero(np.diff(grid) > PIECE_GAP) + 1):
-        piece = Piece.of(layers, part, load_lines(part[0], part[-1]))
+        piece = Piece.of(layers, part, load_lines(part[0], part[-1], lines))
         slopes.append(differential_flux(piece, changed))
         pieces.append(piece)
     return Synthesis(
