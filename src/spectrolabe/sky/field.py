@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Draft:
 
 def joined(drafts: Sequence[Draft]) -> Draft:
     """Return the stars of several drafts as one."""
-    found = {}
+    found: dict[str, Any] = {}
     for entry in fields(Draft):
         parts = [getattr(draft, entry.name) for draft in drafts]
         if entry.name == "composition":
