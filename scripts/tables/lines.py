@@ -23,7 +23,8 @@ def pack(packages: Path) -> dict[str, NDArray]:
     wavelength = air_to_vacuum([line.air for line in lines])
     energy = np.array([line.energy for line in lines])
     log_gf = np.array([line.log_gf for line in lines])
-    kept = np.flatnonzero(matter(wavelength, energy, log_gf, species, names))
+    member = np.array([line.lists > 0 for line in lines])
+    kept = np.flatnonzero(member & matter(wavelength, energy, log_gf, species, names))
     kept = kept[np.argsort(wavelength[kept], kind="stable")]
     print(f"{kept.size} of {len(lines)} lines matter")
     constants = damping_constants([lines[k] for k in kept], read_broadening(packages))
