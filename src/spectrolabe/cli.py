@@ -255,6 +255,10 @@ def synthesise(
         bool, typer.Option("--differential", help="Also the change with each of 34 labels.")
     ] = False,
     atmospheres: Annotated[str | None, typer.Option(help="marcs or atlas9.")] = None,
+    lines: Annotated[
+        str | None,
+        typer.Option(help="full, for real stars, or reference, that of the checks (default)."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that compute.")] = 1,
 ) -> None:
     """Compute LTE spectra of stars, drawn or given, into one grid; run again to continue.
@@ -274,6 +278,7 @@ def synthesise(
         "ranges": [range] if range else None,
         "step": step,
         "atmospheres": atmospheres,
+        "lines": lines,
         "differential": ["all"] if differential else None,
     }
     options = {key: value for key, value in given.items() if value is not None}

@@ -67,7 +67,7 @@ def made_up(stars: int = 5, pieces: int = 1, differential: tuple[str, ...] = ())
     )
 
 
-def fake_engine(star, wavelength, *, atmospheres="marcs", differential=()):
+def fake_engine(star, wavelength, *, atmospheres="marcs", lines="reference", differential=()):
     """Stands in for `spectrolabe.synthesis.spectrum.synthesise`; importable by worker processes."""
     from spectrolabe.synthesis.spectrum import Synthesis
 

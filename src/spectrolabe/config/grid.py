@@ -70,6 +70,8 @@ class SpectraConfig(Strict):
         Angstrom between pixels.
     atmospheres : {"marcs", "atlas9"}
         Where the temperatures of the layers come from.
+    lines : {"reference", "full"}
+        Which line list, see `spectrolabe.synthesis.linelist.LISTS`.
     differential : tuple of str
         Labels with respect to which spectra are differentiated; ``["all"]`` for every one.
     """
@@ -77,6 +79,7 @@ class SpectraConfig(Strict):
     ranges: tuple[Range, ...] = ((3900.0, 9000.0),)
     step: Positive = 0.05
     atmospheres: str = "marcs"
+    lines: Literal["reference", "full"] = "reference"
     differential: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class GridPlan:
         N stars.
     wavelength : ndarray, shape (M,)
         Vacuum Angstrom.
-    atmospheres : str
+    atmospheres, lines : str
     differential : tuple of str
     config : mapping
         What decided the stars, for the provenance.
@@ -50,6 +50,7 @@ class GridPlan:
     labels: Labels
     wavelength: NDArray
     atmospheres: str
+    lines: str
     differential: tuple[str, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -101,6 +102,7 @@ def plan_grid(
         labels,
         _wavelength(spectra),
         spectra.atmospheres,
+        spectra.lines,
         _differential(spectra.differential),
         config,
         notes,
@@ -134,6 +136,7 @@ def identity_of(plan: GridPlan, engine: Engine | None) -> dict[str, Any]:
         "engine": name,
         "version": version("spectrolabe"),
         "atmospheres": plan.atmospheres,
+        "lines": plan.lines,
         "tables": json.loads((FOLDER / CHECKSUMS).read_text(encoding="utf-8")),
         "differential": list(plan.differential),
         "wavelength": _digest(plan.wavelength.tobytes()),

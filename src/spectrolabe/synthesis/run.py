@@ -205,7 +205,11 @@ class _Job:
 
         engine = self.engine or synthesise
         return engine(
-            star, wavelength, atmospheres=self.plan.atmospheres, differential=differential
+            star,
+            wavelength,
+            atmospheres=self.plan.atmospheres,
+            lines=self.plan.lines,
+            differential=differential,
         )
 
     def _label(self, error: InputError) -> str:
