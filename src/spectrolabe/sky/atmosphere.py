@@ -84,9 +84,9 @@ def _telluric_lines() -> tuple[NDArray, NDArray]:
     for low, high, count, depth in WATER:
         # strengths of the lines of a band fall off exponentially
         bands.append((rng.uniform(low, high, count), depth * rng.exponential(1.0, count)))
-    centre, depth = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+    centre, depths = (np.concatenate(parts) for parts in zip(*bands, strict=True))
     order = np.argsort(centre)
-    return centre[order], depth[order]
+    return centre[order], depths[order]
 
 
 def _blurred(wavelength: NDArray, centre: NDArray, area: NDArray, resolution: ArrayLike) -> NDArray:
