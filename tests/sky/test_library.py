@@ -62,7 +62,7 @@ def error(library, count=100):
 
 @pytest.fixture(scope="module")
 def library():
-    return fit_library(grid_of(60), COARSE, 20000.0, LENGTHS, components=20)
+    return fit_library([grid_of(60)], COARSE, 20000.0, LENGTHS, components=20)
 
 
 def test_spectra_between_the_nodes_are_right(library):
@@ -70,8 +70,17 @@ def test_spectra_between_the_nodes_are_right(library):
 
 
 def test_differential_spectra_are_worth_many_spectra(library):
-    plain = fit_library(grid_of(60, slopes=False), COARSE, 20000.0, LENGTHS, components=20)
+    plain = fit_library([grid_of(60, slopes=False)], COARSE, 20000.0, LENGTHS, components=20)
     assert error(library) < 0.4 * error(plain)
+
+
+def test_stars_without_differential_spectra_add_to_those_with(library):
+    both = [grid_of(60), grid_of(150, seed=3, slopes=False)]
+    more = fit_library(both, COARSE, 20000.0, LENGTHS, components=20)
+    assert error(more) < 0.8 * error(library)
+    assert error(
+        fit_library(both, COARSE, 20000.0, LENGTHS, components=20, left_out=range(150))
+    ) == (pytest.approx(error(library), rel=1e-3))
 
 
 def test_continuum_is_smooth_and_right(library):

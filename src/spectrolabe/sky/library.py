@@ -188,52 +188,50 @@ def load_library(folder: str | Path) -> Library:
 
 
 def fit_library(
-    grid: Grid,
+    grids: Sequence[Grid],
     wavelength: ArrayLike,
     resolution: float,
     lengths: Mapping[str, float],
     *,
     components: int = 60,
-    rows: Sequence[int] | None = None,
+    left_out: Sequence[int] = (),
 ) -> Library:
-    """Fit a library to a grid with differential spectra.
+    """Fit a library to grids, with or without differential spectra.
 
     Parameters
     ----------
-    grid : Grid
+    grids : sequence of Grid
+        Of the same labels and wavelengths.
     wavelength : array_like, shape (M,)
-        Vacuum Angstrom of the library, within the grid.
+        Vacuum Angstrom of the library, within the grids.
     resolution : float
         R of the library; at least two pixels a resolution element.
     lengths : mapping of str to float
         For each label, the distance over which spectra change their shape.
     components : int
         K, of the flux.
-    rows : sequence of int, optional
-        Stars to use; all when not given.
+    left_out : sequence of int
+        Stars of the last grid that are not used, for a test.
     """
     fine = np.asarray(wavelength, dtype=float)
-    chosen = np.arange(len(grid.labels.values)) if rows is None else np.asarray(rows)
-    operator = observation_operator(grid.wavelength, Instrument(fine, resolution, "library"))
-    flux, changes, index = _resampled(grid, chosen, operator)
-    names = grid.labels.names
+    parts = [_Known.of(grid, fine, resolution) for grid in grids]
+    keep = np.setdiff1d(np.arange(len(parts[-1].flux)), left_out)
+    known = _Known.joined([*parts[:-1], parts[-1].only(keep)])
+    names = grids[0].labels.names
     scale = np.array([lengths[name] for name in names])
-    values = grid.labels.values[chosen]
-    centre = values.mean(axis=0)
-    mean = flux.mean(axis=0)
-    reach = STEP_OF_PCA * scale[[column for _, column, _ in index]] if index else np.zeros(0)
-    basis = _components(np.concatenate([flux - mean, changes * reach[:, None]]), components)
-    coarse = fine[::CONTINUUM_STEP]
-    logarithm = np.log(_interpolated(grid, chosen, coarse))
-    continuum_mean = logarithm.mean(axis=0)
-    continuum_basis = _components(logarithm - continuum_mean, min(12, len(chosen)))
-    targets = np.concatenate([(flux - mean) @ basis.T, changes @ basis.T])
-    smooth = (logarithm - continuum_mean) @ continuum_basis.T
-    nodes = (values - centre) / scale
-    points, weights = _krige(nodes, index, scale, targets)
-    _, smooth_weights = _krige(nodes, [], scale, smooth)
+    centre = known.values.mean(axis=0)
+    mean = known.flux.mean(axis=0)
+    reach = STEP_OF_PCA * scale[np.array([column for _, column, _ in known.index], dtype=int)]
+    moved = known.changes * reach.astype(np.float32)[:, None]
+    basis = _components(np.concatenate([known.flux - mean, moved]), components)
+    continuum_mean = known.continuum.mean(axis=0)
+    continuum_basis = _components(known.continuum - continuum_mean, min(12, len(known.flux) - 1))
+    targets = np.concatenate([(known.flux - mean) @ basis.T, known.changes @ basis.T])
+    nodes = (known.values - centre) / scale
+    points, weights = _krige(nodes, known.index, scale, targets)
+    smooth = (known.continuum - continuum_mean) @ continuum_basis.T
     padded = np.zeros((len(points), smooth.shape[1]))
-    padded[: len(nodes)] = smooth_weights
+    padded[: len(nodes)] = _krige(nodes, [], scale, smooth)[1]
     return Library(
         names,
         centre,
@@ -243,44 +241,79 @@ def fit_library(
         fine,
         mean.astype(np.float32),
         basis.astype(np.float32),
-        coarse,
+        fine[::CONTINUUM_STEP],
         continuum_mean,
         continuum_basis.astype(np.float32),
         resolution,
-        values.min(axis=0),
-        values.max(axis=0),
-        dict(grid.provenance),
+        known.values.min(axis=0),
+        known.values.max(axis=0),
+        dict(grids[0].provenance),
     )
 
 
-def _resampled(
-    grid: Grid, chosen: NDArray, operator: sp.csr_array
-) -> tuple[NDArray, NDArray, list[tuple[int, int, float]]]:
-    """Fluxes (N, M), differential spectra (R, M) and whose: (node, label, step)."""
-    flux = np.stack([operator @ np.asarray(grid.flux[i], dtype=float) for i in chosen])
-    changes, index = [], []
-    if grid.differential is not None:
-        columns = [grid.labels.names.index(name) for name in grid.differential_names]
-        for node, i in enumerate(chosen):
-            slopes = np.asarray(grid.differential[i], dtype=float)
-            if not np.isfinite(slopes).all():
-                continue
-            changes += [operator @ slope for slope in slopes]
-            index += [
-                (node, column, float(step))
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What grids say of N stars on the wavelengths of a library."""
+
+    values: NDArray  # (N, L)
+    flux: NDArray  # (N, M)
+    changes: NDArray  # (R, M) differential spectra
+    index: list[tuple[int, int, float]]  # star, label and step of each
+    continuum: NDArray  # (N, B), its logarithm
+
+    @classmethod
+    def of(cls, grid: Grid, fine: NDArray, resolution: float) -> _Known:
+        """Read a grid and observe its spectra at the resolution of the library."""
+        operator = observation_operator(grid.wavelength, Instrument(fine, resolution, "library"))
+        stars = range(len(grid.labels.values))
+
+        def observed(spectra: NDArray) -> NDArray:
+            return (operator @ np.asarray(spectra, dtype=float).T).T.astype(np.float32)
+
+        flux = np.stack([observed(grid.flux[i]) for i in stars])
+        logarithm = [
+            np.log(np.interp(fine[::CONTINUUM_STEP], grid.wavelength, grid.continuum[i]))
+            for i in stars
+        ]
+        changes, index = np.zeros((0, fine.size), np.float32), []
+        if grid.differential is not None:
+            changes = np.concatenate([observed(grid.differential[i]) for i in stars])
+            columns = [grid.labels.names.index(name) for name in grid.differential_names]
+            index = [
+                (i, column, float(step))
+                for i in stars
                 for column, step in zip(columns, grid.differential_steps[i], strict=True)
             ]
-    empty = np.zeros((0, flux.shape[1]))
-    return flux, np.array(changes) if changes else empty, index
+        return cls(np.asarray(grid.labels.values), flux, changes, index, np.array(logarithm))
 
+    def only(self, stars: NDArray) -> _Known:
+        """Return some of the stars."""
+        number = {int(star): k for k, star in enumerate(stars)}
+        rows = [k for k, (star, _, _) in enumerate(self.index) if star in number]
+        index = [(number[self.index[k][0]], *self.index[k][1:]) for k in rows]
+        return _Known(
+            self.values[stars], self.flux[stars], self.changes[rows], index, self.continuum[stars]
+        )
 
-def _interpolated(grid: Grid, chosen: NDArray, coarse: NDArray) -> NDArray:
-    return np.stack([np.interp(coarse, grid.wavelength, grid.continuum[i]) for i in chosen])
+    @classmethod
+    def joined(cls, parts: Sequence[_Known]) -> _Known:
+        """Return the stars of all parts."""
+        starts = np.cumsum([0, *(len(part.flux) for part in parts)])
+        index = [
+            (star + int(start), column, step)
+            for part, start in zip(parts, starts, strict=False)
+            for star, column, step in part.index
+        ]
+        arrays = ("values", "flux", "changes", "continuum")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        return cls(index=index, **joined)
 
 
 def _components(rows: NDArray, count: int) -> NDArray:
     """The first principal axes of some rows, shape (count, M)."""
-    values, vectors = la.eigh(rows @ rows.T, subset_by_index=[len(rows) - count, len(rows) - 1])
+    count = min(count, len(rows) - 1)
+    ends = [len(rows) - count, len(rows) - 1]
+    values, vectors = la.eigh((rows @ rows.T).astype(float), subset_by_index=ends)
     axes = (vectors / np.sqrt(np.maximum(values, 1e-30))).T @ rows
     return axes[::-1]
 
