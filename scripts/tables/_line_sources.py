@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectrolabe.synthesis.elements import SYMBOLS
-from spectrolabe.synthesis.linelist import FULL, REFERENCE
+from spectrolabe.synthesis.linelist import FULL, REFERENCE, UNKNOWN_WIDTH
 
 WINDOWS = ((3650.0, 9850.0), (15050.0, 17050.0))
 """Å in air: the windows covered, and 50 Å on either side."""
@@ -120,7 +120,8 @@ def gaia_eso(packages: Path) -> Iterator[Line]:
         if GAIA_ESO[0] <= air < GAIA_ESO[1]:
             known = radiative if radiative > UNKNOWN_RADIATIVE else 0.0
             orbitals = quoted[0] + quoted[2]
-            yield Line(air, species, energy, log_gf + share, damping, known, orbitals)
+            lists = FULL | REFERENCE | (0 if known else UNKNOWN_WIDTH)
+            yield Line(air, species, energy, log_gf + share, damping, known, orbitals, lists)
 
 
 def linemake_atoms(packages: Path) -> Iterator[Line]:
@@ -150,6 +151,8 @@ def molecules(packages: Path) -> Iterator[Line]:
             name, wavelength = MOLECULES.get(kind, ""), float(air)
             elsewhere = not LIKE_TURBOSPECTRUM[0] <= wavelength < LIKE_TURBOSPECTRUM[1]
             if not name or not _inside(wavelength) or not (elsewhere or name in EVERYWHERE):
+                continue
+            if float(energy) < 0.0:  # two lines of MgH; what is meant is not known
                 continue
             masses = (int(isotopes[1:3]), int(isotopes[3:5])) if len(isotopes) == 5 else (0, 0)
             numbers = (int(kind[:-2]), int(kind[-2:]))
