@@ -15,7 +15,7 @@ GRID = np.array([4990.0, 5050.0, 5110.0])
 
 
 def flux_of(temperature, opacity=1.0, scattering=0.0, tau=TAU, wavelength=WAVELENGTH):
-    """Flux of an atmosphere whose opacities are the same in all layers; tau is that of opacity 1."""
+    """Flux of an atmosphere with the same opacities in all layers; tau is that of opacity 1."""
     layers = np.full((wavelength.size, tau.size), opacity, np.float32)
     return emergent_flux(
         layers,

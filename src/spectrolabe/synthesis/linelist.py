@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from spectrolabe.synthesis.tables import load_table
 
 __all__ = ["COVERED", "LISTS", "LineList", "constituents", "elements_with_lines", "load_lines"]
 
-FULL, REFERENCE = 1, 2
+FULL, REFERENCE, UNKNOWN_WIDTH = 1, 2, 4  # bits of each line; the last: no radiative width given
 LISTS: dict[str, int] = {"full": FULL, "reference": REFERENCE}
 """``reference`` is the list of the Turbospectrum spectra that the engine is checked against, flaws
-included: no weak lines of CN, lines of CH that do not exist, and 3980-4018 Angstrom twice.
-``full`` has the weak lines and neither of the others: use it for real stars."""
+included: no weak lines of CN, lines of CH that do not exist, 3980-4018 Angstrom twice, and hardly
+any radiative damping where the Gaia-ESO list does not know it. ``full`` has the weak lines, damping
+of every line, and neither of the others: use it for real stars."""
 
 COVERED: tuple[tuple[float, float], ...] = ((3700.0, 9800.0), (15100.0, 17000.0))
 """Vacuum Angstrom that the list covers."""
@@ -39,6 +40,7 @@ STEPS = {
 NONE = -32768
 """Packed logarithm of a damping constant that is zero."""
 
+UNKNOWN_RADIATIVE = 1e5  # rad/s, of the reference list
 MARGIN = 50.0  # Å beyond a window from which lines still reach into it
 
 
@@ -142,8 +144,13 @@ def load_lines(low: float, high: float, lines: str = "reference") -> LineList:
         raise unknown_name("lines", lines, LISTS, kind="line list")
     known = _all_lines()
     reach = slice(*np.searchsorted(known.wavelength, (low - MARGIN, high + MARGIN)))
-    member = load_table("lines")["lists"][reach] & LISTS[lines]
-    return known.select(np.arange(reach.start, reach.stop)[member > 0])
+    bits = load_table("lines")["lists"][reach]
+    chosen = np.flatnonzero(bits & LISTS[lines])
+    part = known.select(chosen + reach.start)
+    if lines == "full":
+        return part
+    unknown = (bits[chosen] & UNKNOWN_WIDTH) > 0
+    return replace(part, radiative=np.where(unknown, UNKNOWN_RADIATIVE, part.radiative))
 
 
 def elements_with_lines(low: float, high: float) -> frozenset[str]:
