@@ -1,31 +1,34 @@
 """Spectra and differential spectra against Turbospectrum's.
 
-    python benchmarks/turbospectrum.py DATA/turbospectrum/turbospectrum.npz [--stars 40] [--output docs/results]
+    python benchmarks/turbospectrum.py DATA/turbospectrum/turbospectrum.npz [--stars 40]
 
-The file holds normalised fluxes of stars of random composition, and forward differences of some stars. Both codes use MARCS
-temperatures, the same line lists and re-integrated pressures, and are compared on the same wavelengths.
+The file holds normalised fluxes of stars of random composition, and forward differences of some
+stars. Both codes use MARCS temperatures, the same line lists and re-integrated pressures, and are
+compared on the same wavelengths.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.spectra import air_to_vacuum, convolve_lsf
-from spectrolabe.synthesis.spectrum import Star, synthesise
+from spectrolabe.synthesis import Star, synthesise
 
 RESOLUTIONS = (1800, 11500, 28000)
 EDGES = (3900, *range(4200, 9001, 300))  # Å in air
+PALEST = 1e-3  # change of flux over the step below which a label is not measured
 
 
-def star_of(names: list[str], labels: NDArray) -> Star:
+def star_of(data: dict[str, NDArray], row: int) -> Star:
     """Return the star of one row of the reference file."""
-    value = dict(zip(names, (float(v) for v in labels), strict=True))
+    names = [str(name) for name in data["label_names"]]
+    value = dict(zip(names, (float(v) for v in data["labels"][row]), strict=True))
     elements = {name.removesuffix("_Fe"): v for name, v in value.items() if name.endswith("_Fe")}
     return Star(value["Teff"], value["logg"], value["FeH"], value["vmic"], elements)
 
@@ -36,76 +39,77 @@ def our_name(name: str) -> str:
     return known.get(name, name.lower())
 
 
-def spectra(data: dict[str, NDArray], stars: int) -> dict[int, NDArray]:
-    """Return differences (stars, windows, [mean, std]) at each resolution, printing as it goes."""
-    names, air = list(data["label_names"]), data["wave_air"]
+def flux_of(data: dict[str, NDArray], row: int) -> NDArray:
+    """Return Turbospectrum's normalised flux."""
+    return data["flux_u16"][row] * float(data["flux_scale"])
+
+
+def compare_spectra(data: dict[str, NDArray], stars: int, lines: str) -> dict[int, NDArray]:
+    """Return mean and std of ours - theirs (stars, windows, 2) at each resolution."""
+    air = data["wave_air"]
     vacuum = air_to_vacuum(air)
-    rows = np.flatnonzero(data["kind"] == "random")[:stars]
-    found = {r: [] for r in RESOLUTIONS}
-    for row in rows:
+    found: dict[int, list] = {r: [] for r in RESOLUTIONS}
+    for row in np.flatnonzero(data["kind"] == "random")[:stars]:
         start = time.process_time()
-        ours = synthesise(star_of(names, data["labels"][row]), vacuum).flux
+        ours = synthesise(star_of(data, row), vacuum, lines=lines).flux
         spent = time.process_time() - start
-        theirs = data["flux_u16"][row] * float(data["flux_scale"])
-        line = []
         for r in RESOLUTIONS:
-            difference = convolve_lsf(vacuum, ours - theirs, r)
-            parts = [difference[(air >= a) & (air < b)] for a, b in zip(EDGES[:-1], EDGES[1:], strict=True)]
+            difference = convolve_lsf(vacuum, ours - flux_of(data, row), r)
+            parts = [difference[(air >= a) & (air < b)] for a, b in pairwise(EDGES)]
             found[r].append([(part.mean(), part.std()) for part in parts])
-            line.append(f"R {r}: " + " ".join(f"{m*100:+.2f}/{s*100:.2f}" for m, s in found[r][-1]))
-        labels = " ".join(f"{v:.2f}" for v in data["labels"][row][:4])
-        print(f"{labels}  {spent:.1f} s  {line[0]}", flush=True)
+        std = 100 * np.array(found[1800][-1])[:, 1]
+        labels = " ".join(f"{v:8.2f}" for v in data["labels"][row][:4])
+        print(f"{labels}  {spent:.1f} s  std at R = 1800: " + " ".join(f"{v:.2f}" for v in std))
     return {r: np.array(values) for r, values in found.items()}
 
 
-def slopes(data: dict[str, NDArray]) -> list[tuple[str, str, float, float]]:
+def compare_slopes(data: dict[str, NDArray], lines: str) -> list[tuple[str, str, float, float]]:
     """Return (star, label, slope, relative L2 difference) at R = 11,500."""
-    names, air = list(data["label_names"]), data["wave_air"]
-    vacuum = air_to_vacuum(air)
+    vacuum = air_to_vacuum(data["wave_air"])
     kinds = [str(kind) for kind in data["kind"]]
     table = []
     for base in (kind for kind in kinds if kind.endswith(":base")):
-        star = base.split(":")[1]
-        labels = [k.split(":")[2] for k in kinds if k.startswith(f"grad:{star}:")]
-        labels = [name for name in labels if name != "base"]
-        zero = kinds.index(base)
+        star, zero = base.split(":")[1], kinds.index(base)
+        theirs_of = {k.split(":")[2]: kinds.index(k) for k in kinds if f":{star}:" in k}
+        del theirs_of["base"]
         start = time.process_time()
-        ours = synthesise(
-            star_of(names, data["labels"][zero]),
-            vacuum,
-            differential=[our_name(name) for name in labels],
+        wanted = [our_name(name) for name in theirs_of]
+        ours = synthesise(star_of(data, zero), vacuum, lines=lines, differential=wanted)
+        print(
+            f"{star}: {len(wanted)} differential spectra, {time.process_time() - start:.1f} CPU s"
         )
-        print(f"{star}: {len(labels)} differential spectra {time.process_time() - start:.1f} s")
-        for k, name in enumerate(labels):
-            other = kinds.index(f"grad:{star}:{name}")
-            step = float(data["fd_step"][names.index(name)])
-            theirs = (data["flux_u16"][other].astype(float) - data["flux_u16"][zero]) * float(data["flux_scale"]) / step
-            a, b = convolve_lsf(vacuum, np.stack([ours.differential[k], theirs]), 11500)
-            slope = (a @ b) / (b @ b)
-            table.append((star, our_name(name), slope, np.sqrt(((a - b) ** 2).sum() / (b**2).sum())))
-            print(f"  {name:6s} slope {slope:.3f}  L2 {table[-1][3]:.3f}", flush=True)
+        for slope, (name, other) in zip(ours.differential, theirs_of.items(), strict=True):
+            step = float(data["fd_step"][list(data["label_names"]).index(name)])
+            theirs = (flux_of(data, other) - flux_of(data, zero)) / step
+            if np.abs(theirs).max() * step < PALEST:
+                continue
+            a, b = convolve_lsf(vacuum, np.stack([slope, theirs]), 11500)
+            off = np.sqrt(((a - b) ** 2).sum() / (b**2).sum())
+            table.append((star, our_name(name), (a @ b) / (b @ b), off))
     return table
 
 
 def main() -> None:
-    """Compare, print."""
+    """Compare, and print tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--stars", type=int, default=40)
-    parser.add_argument("--no-slopes", action="store_true")
+    parser.add_argument("--lines", default="reference", choices=("reference", "full"))
     arguments = parser.parse_args()
     with np.load(arguments.file) as file:
         data = {key: file[key] for key in file.files}
-    found = spectra(data, arguments.stars)
-    for r, values in found.items():
-        if not len(values):
-            continue
-        print(f"R = {r}: window, median mean, median std, worst std (per cent)")
-        for k, (a, b) in enumerate(zip(EDGES[:-1], EDGES[1:], strict=True)):
-            m, s = values[:, k, 0], values[:, k, 1]
-            print(f"  {a}-{b}: {np.median(m)*100:+.2f} {np.median(s)*100:.2f} {s.max()*100:.2f}")
-    if not arguments.no_slopes:
-        slopes(data)
+    found = compare_spectra(data, arguments.stars, arguments.lines)
+    print("\n| window, Å | " + " | ".join(f"R = {r:,}" for r in RESOLUTIONS) + " |")
+    print("|---|" + "---|" * len(RESOLUTIONS))
+    for k, (a, b) in enumerate(pairwise(EDGES)):
+        cells = []
+        for r in RESOLUTIONS:
+            mean, std = 100 * found[r][:, k].T
+            cells.append(f"{np.median(mean):+.2f} / {np.median(std):.2f} / {std.max():.2f}")
+        print(f"| {a}-{b} | " + " | ".join(cells) + " |")
+    print("\n| star | label | slope | relative L2 |\n|---|---|---|---|")
+    for star, label, slope, off in compare_slopes(data, arguments.lines):
+        print(f"| {star} | {label} | {slope:.3f} | {off:.3f} |")
 
 
 if __name__ == "__main__":
