@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _line_orbitals import orbitals_of
 from _line_sources import Line
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ RYDBERG = 13.598  # eV
 HYDROGEN = 1.008  # u
 FEWEST = 0.1  # eV below the ionisation limit: closer is taken as this
 UNSOLD_POWER = 0.3
+H_BAND = 15000.0  # Å
 SAME_WAVELENGTH = 0.05  # Å
 SAME_ENERGY = 0.02  # eV
 
@@ -148,9 +150,12 @@ def _tabulated(line: Line, tables: dict[str, NDArray]) -> tuple[float, float] | 
     upper = line.energy + HC / line.air
     if not line.species.endswith(" 1") or upper >= limit or line.energy >= limit:
         return None
+    named = line.orbitals
+    if named == "xx" and line.air > H_BAND:
+        named = orbitals_of(line.species, line.energy, upper)
     n_star = {
         orbital: math.sqrt(RYDBERG / (limit - energy))
-        for orbital, energy in zip(line.orbitals, (line.energy, upper), strict=True)
+        for orbital, energy in zip(named, (line.energy, upper), strict=True)
     }
     for orbitals, height, first, second in TABLES:
         if set(n_star) != set(orbitals):

@@ -51,6 +51,10 @@ DAMPING_FACTOR = {"Fe 1": 1.4, "Na 1": 2.0, "Sr 2": 1.8, "Ba 2": 3.0}
 """Factor on Unsöld's van der Waals damping where linemake gives none: that of the Gaia-ESO list."""
 
 USUAL_FACTOR = 2.5
+OPTICAL = 10000.0
+"""Å: beyond it all have the usual factor, as cross sections of 5s-5p lines of Fe I are 2.7 times
+Unsöld's."""
+
 CALCIUM_H_K = ((3933.663, 3968.469), 234.223)
 """Å, and the cross section of Barklem & O'Mara 1998, MNRAS 300, 863."""
 
@@ -135,7 +139,8 @@ def linemake_atoms(packages: Path) -> Iterator[Line]:
             continue
         species = f"{SYMBOLS[int(number) - 1]} {int(rest[0]) + 1}"
         share = _share((int(number), int(rest[1:] or 0)))
-        damping = DAMPING_FACTOR.get(species, USUAL_FACTOR)
+        optical = wavelength < OPTICAL
+        damping = DAMPING_FACTOR.get(species, USUAL_FACTOR) if optical else USUAL_FACTOR
         if species == "Ca 2" and wavelength in CALCIUM_H_K[0]:
             damping = CALCIUM_H_K[1]
         weighted = float(log_gf) + share

@@ -134,6 +134,20 @@ def test_cross_section_to_width_by_hand():
     assert k.waals[0] == pytest.approx(5.406e-8, rel=0.01)
 
 
+def test_strong_lines_of_the_h_band_have_cross_sections():
+    # Fe I 15294.56, 5s-5p, has n* = 2.29 and 2.76: table 1 of Anstee & O'Mara 1995 has 833, 902 at
+    # 2.2 and 887, 938 at 2.3 (p of 2.7, 2.8)
+    for species, air, sigma in (("Fe 1", 15294.56, 911.0), ("Mg 1", 15765.842, 1630.0)):
+        line = found(species, air)
+        k = int(np.argmax(line.log_gf - line.energy))
+        alpha = 1 - 2 * line.waals_power[k]
+        assert 0.2 < alpha < 0.32
+        mu = 1 / (1 / 1.008 + 1 / float(line.mass[line.species[k]]))
+        speed = np.sqrt(8 * 8.3145e7 * 1e4 / (np.pi * mu)) / 1e6
+        width = 2e6 * sigma * 2.8003e-17 * speed ** (1 - alpha) * 0.985  # shape of alpha 0.2-0.3
+        assert line.waals[k] == pytest.approx(width, rel=0.03)
+
+
 def test_unsold_by_hand():
     # Eu II 6645, 2.5 times Unsöld: gamma = 17 C6^0.4 v^0.6 (Gray 2005, eqs. 11.27 to 11.30)
     line = found("Eu 2", 6645.10, 0.15)
@@ -265,5 +279,10 @@ def test_packed_integers_hold_what_they_say(lines):
     for name in ("radiative", "stark", "waals", "log_gf", "waals_power"):
         packed = table[name][table[name] != NONE]
         assert np.abs(packed.astype(int)).max() < 32767  # no overflow
-    assert set(np.unique(table["lists"])) <= {1, 2, 3}
+    assert set(np.unique(table["lists"])) <= {1, 2, 3, 5, 6, 7}
+    # barium 4554 has no radiative width in the Gaia-ESO list, and that of an oscillator here
+    for name, width in (("full", 2.223e15 / 4554.029**2), ("reference", 1e5)):
+        barium = load_lines(4555.0, 4556.0, name)
+        k = np.argmin(np.abs(barium.wavelength - 4555.3056))
+        assert barium.radiative[k] == pytest.approx(width, rel=0.5)
     assert linelist._all_lines().wavelength.size == table["log_gf"].size
