@@ -86,6 +86,22 @@ def test_a_table_that_was_never_packed_here_is_not_trusted(tmp_path: Path) -> No
         load_table("foreign", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "no such file"), ("", "Expecting value"), ("{", "Expecting"), ("[]", "list")],
+)
+def test_a_list_of_checksums_that_is_missing_or_damaged(
+    tmp_path: Path, content: str | None, found: str
+) -> None:
+    save_table("numbers", NUMBERS, tmp_path)
+    (tmp_path / "checksums.json").unlink()
+    if content is not None:
+        (tmp_path / "checksums.json").write_text(content)
+    expected = r"checksums\.json: expected the SHA-256 of every packed table, in JSON, found "
+    with pytest.raises(InputError, match=f"{expected}{found}.*python scripts/tables"):
+        load_table("numbers", tmp_path)
+
+
 def test_a_missing_table_is_an_error_with_a_fix() -> None:
     with pytest.raises(InputError, match=r"nowhere\.npz.*no such file.*python scripts/tables"):
         load_table("nowhere")

@@ -173,7 +173,8 @@ def synthesise(
     InputError
         If a label is outside the atmospheres, a wavelength outside the lines, or a name unknown.
     """
-    grid = checked_grid("wavelength", wavelength)
+    # a contiguous array of its own: for any other kind the kernels would be compiled again
+    grid = np.array(checked_grid("wavelength", wavelength), order="C")
     layers = Layers.of(star, atmospheres)
     changed = perturbations(star, layers, atmospheres, differential)
     pieces, slopes = [], []

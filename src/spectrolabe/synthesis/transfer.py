@@ -229,7 +229,7 @@ def emergent_flux(
     flux = np.empty(wavelength.size) if out is None else out
     half_steps = np.r_[tau[0], 0.5 * np.diff(tau)]
     _flux(
-        opacity,
+        np.asarray(opacity, np.float32),
         wavelength,
         np.arange(wavelength.size) if chosen is None else chosen,
         planck(grid[:, None], temperature).astype(np.float32),

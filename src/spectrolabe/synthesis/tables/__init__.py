@@ -19,6 +19,7 @@ __all__ = ["load_table", "save_table"]
 
 FOLDER = Path(__file__).parent
 CHECKSUMS = "checksums.json"
+FIX = "Install spectrolabe again, or run `python scripts/tables` in a clone."
 
 
 @functools.cache
@@ -35,23 +36,36 @@ def load_table(name: str, folder: Path = FOLDER) -> Mapping[str, NDArray]:
     Raises
     ------
     InputError
-        If the file is missing, or is not the one that was packed.
+        If the file or the list of checksums is missing, or it is not the one that was packed.
     """
     path = folder / f"{name}.npz"
-    fix = "Install spectrolabe again, or run `python scripts/tables` in a clone."
     if not path.exists():
-        raise InputError(path, expected="a packed table", found="no such file", fix=fix)
-    wanted = json.loads((folder / CHECKSUMS).read_text()).get(name)
+        raise InputError(path, expected="a packed table", found="no such file", fix=FIX)
+    wanted = _checksums(folder).get(name)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != wanted:
         raise InputError(
-            path, expected=f"SHA-256 {wanted}", found=f"{found}: the file is damaged", fix=fix
+            path, expected=f"SHA-256 {wanted}", found=f"{found}: the file is damaged", fix=FIX
         )
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     for array in arrays.values():
         array.flags.writeable = False
     return MappingProxyType(arrays)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    path = folder / CHECKSUMS
+    expected = "the SHA-256 of every packed table, in JSON"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, expected=expected, found="no such file", fix=FIX) from None
+    except ValueError as error:
+        raise InputError(path, expected=expected, found=f"{error}", fix=FIX) from error
+    if not isinstance(known, dict):
+        raise InputError(path, expected=expected, found=f"{type(known).__name__}", fix=FIX)
+    return known
 
 
 def save_table(name: str, arrays: Mapping[str, NDArray], folder: Path = FOLDER) -> Path:
@@ -64,7 +78,7 @@ def save_table(name: str, arrays: Mapping[str, NDArray], folder: Path = FOLDER) 
             with archive.open(entry, "w") as file:
                 np.lib.format.write_array(file, np.asarray(arrays[key]), allow_pickle=False)
     sums = folder / CHECKSUMS
-    known = json.loads(sums.read_text()) if sums.exists() else {}
+    known = _checksums(folder) if sums.exists() else {}
     known[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     sums.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")
     return path
