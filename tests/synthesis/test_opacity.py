@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -146,6 +147,17 @@ def test_what_is_left_out_is_below_the_threshold():
     usual = opacity_of(iron_line(), gas, continuum=1e-9, threshold=1e-4)
     assert np.abs(everything - usual).max() < 1.1e-4 * 1e-9
     assert opacity_of(iron_line(log_gf=-9.0), gas).max() == 0.0
+
+
+def test_opacity_is_positive_where_lines_are_damped_more_than_they_are_broad():
+    """Deep layers of dwarfs: damping parameters of ten and more."""
+    gas = slab()
+    deep = np.where(TAU > 10, 1e19, 1e16)
+    atoms = {**gas.atoms, "H": np.outer([1, 0, 0], deep)}
+    lines = iron_line(waals=3e-8, log_gf=2.0)
+    got = opacity_of(lines, replace(gas, atoms=atoms))
+    assert got.min() >= 0.0
+    assert got[:, -1].max() > 0.0
 
 
 def test_a_species_the_gas_does_not_hold_absorbs_nothing():

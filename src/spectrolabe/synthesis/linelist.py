@@ -19,9 +19,10 @@ __all__ = ["COVERED", "LISTS", "LineList", "constituents", "elements_with_lines"
 FULL, REFERENCE, UNKNOWN_WIDTH = 1, 2, 4  # bits of each line; the last: no radiative width given
 LISTS: dict[str, int] = {"full": FULL, "reference": REFERENCE}
 """``reference`` is the list of the Turbospectrum spectra that the engine is checked against, flaws
-included: no weak lines of CN, lines of CH that do not exist, 3980-4018 Angstrom twice, and hardly
-any radiative damping where the Gaia-ESO list does not know it. ``full`` has the weak lines, damping
-of every line, and neither of the others: use it for real stars."""
+included: no lines whose log gf less lower energy in eV is small (so no O I triplet at 7774, no weak
+CN), lines of CH that do not exist, 3980-4018 Angstrom twice, and hardly any radiative damping where
+the Gaia-ESO list does not know it. ``full`` has all lines that matter, damping of every line, and
+neither of the others: use it for real stars."""
 
 COVERED: tuple[tuple[float, float], ...] = ((3700.0, 9800.0), (15100.0, 17000.0))
 """Vacuum Angstrom that the list covers."""

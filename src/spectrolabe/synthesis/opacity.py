@@ -171,7 +171,8 @@ def _add(
             inverse[layer] = 1.0 / width
             w2 = peak * a / root_pi * width * width
             wing2[layer] = w2
-            wing4[layer] = w2 * (1.5 - a * a) * width * width
+            # the series needs v > a, which the core sees to where it is seen, and not deeper
+            wing4[layer] = w2 * (1.5 - a * a if layer < last else 0.0) * width * width
             widest = max(widest, width)
             if layer < last:  # what is deeper is not seen
                 most_damped = max(most_damped, a)
