@@ -68,6 +68,10 @@ PRUNED = (3850.0, 9200.0)
 FAINTEST = {"Gaia-ESO": -8.0, "linemake": -7.0, "CH": -4.5, "MgH": -4.5, "CN": -3.2, "C2": -2.6}
 """Log gf, without the share of the isotope, less energy (eV): weaker lines are not in it."""
 
+OVERLAP = 21.0
+"""Å about each multiple of 1000 Å in air, where linemake's files have lines twice; and so has the
+reference list."""
+
 UNKNOWN_RADIATIVE = 1e5  # rad/s: the Gaia-ESO list's word for not known
 
 

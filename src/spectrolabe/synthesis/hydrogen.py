@@ -238,7 +238,7 @@ def _stark(lines: HydrogenLines, line: int, gas: Gas) -> tuple[NDArray, NDArray]
         i = np.clip(np.searchsorted(nodes, value) - 1, 0, len(nodes) - 2)
         weights.append((i, (value - nodes[i]) / (nodes[i + 1] - nodes[i])))
     (t, part_t), (e, part_e) = weights
-    # Thinner gas has no more than cores. Elsewhere what leads out of the table is followed a little.
+    # Thinner gas has no more than cores. Elsewhere the ends of the table are followed a little.
     part_t = np.clip(part_t, -0.5, 1.5)
     part_e = np.clip(part_e, 0.0, 2.0)
     width = np.zeros(len(t))
