@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 from functools import partial
 from types import SimpleNamespace
@@ -244,7 +245,9 @@ def die(*_, **__):
     os._exit(1)
 
 
-def test_a_worker_that_is_killed(tmp_path):
+def test_a_worker_that_is_killed(monkeypatch):
+    # copies of this process, which start at once
+    monkeypatch.setattr(run, "get_context", lambda _: multiprocessing.get_context("fork"))
     with pytest.raises(InputError, match=r"found one that was killed.*fewer"):
         list(run._each(FakeJob(), [0, 1], 2))
 
