@@ -20,8 +20,8 @@ from spectrolabe.spectra import Instrument, convolve_lsf, observe
 from spectrolabe.synthesis import read_grid
 from spectrolabe.synthesis.grid import Grid
 
-RESOLUTION = 40000.0
-STEP = 1.2e-5  # in ln(wavelength): 2.1 pixels a resolution element
+RESOLUTION = 30000.0
+STEP = 1.6e-5  # in ln(wavelength): 2.1 pixels a resolution element
 RANGES = ((3701.0, 9799.0), (15101.0, 16999.0))
 COMPONENTS = 64
 LENGTHS = {"teff": 1800.0, "logg": 3.0, "fe_h": 1.6, "v_micro": 2.5} | {

@@ -19,7 +19,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-KINDS = {"grid": GridConfig, "sky": SkyConfig}
+KINDS = {"grid": GridConfig, "library": GridConfig, "sky": SkyConfig, "demo-sky": SkyConfig}
 """What the files under configs/ configure, where it is not a training."""
 
 

@@ -142,14 +142,15 @@ class SkyConfig(Strict):
     seed : int
         The same seed gives the same sky.
     spectra : str
-        Where intrinsic spectra come from: a folder written by ``spectrolabe synthesise``, or
-        empty: each star is synthesised.
+        Where intrinsic spectra come from: ``library``, the one that travels with the package, or
+        the folder of another (see `spectrolabe.sky.library`): milliseconds a star. Empty: each star
+        is synthesised, a second or two.
     batch : int
         Stars that are computed and written together.
     """
 
     seed: int = 0
-    spectra: str = ""
+    spectra: str = "library"
     batch: Count = 200
     population: PopulationConfig = PopulationConfig()
     clusters: ClustersConfig = ClustersConfig()

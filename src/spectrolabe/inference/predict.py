@@ -80,9 +80,9 @@ def _released() -> list[Path]:
     """Cards of the released models: inside an installed package, or beside ``src/`` of a clone."""
     package = Path(spectrolabe.__file__).parent
     return [
-        card
+        file.with_name("card.json")
         for weights in (package.parents[1] / "weights", package / "weights")
-        for card in sorted(weights.glob("*/card.json"))
+        for file in sorted(weights.glob("*/model.safetensors"))
     ]
 
 

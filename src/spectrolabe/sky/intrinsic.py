@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+import spectrolabe
+from spectrolabe.errors import InputError
 from spectrolabe.labels import ELEMENTS
 from spectrolabe.sky.instruments import instrument
 
 if TYPE_CHECKING:
     from spectrolabe.sky.library import IntrinsicSpectra
 
-__all__ = ["Synthesised", "intrinsic_spectra"]
+__all__ = ["LIBRARY", "Synthesised", "find_library", "intrinsic_spectra"]
+
+LIBRARY = "library"
 
 LINES = ((3700.0, 9800.0), (15100.0, 17000.0))  # vacuum Å for which there are lists of lines
 STEP = 0.05  # Å: R of half a million per pixel in the H band, 80 000 in the ultraviolet
@@ -67,23 +72,46 @@ class Synthesised:
         return flux, continuum
 
 
+def find_library(name: str | Path) -> Path:
+    """Return the folder of a library: ``library`` is the one that travels with the package.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if str(name) != LIBRARY:
+        return Path(name)
+    package = Path(spectrolabe.__file__).parent
+    # inside an installed package, or beside src/ of a clone
+    for weights in (package.parents[1] / "weights", package / "weights"):
+        if (weights / "sky").is_dir():
+            return weights / "sky"
+    raise InputError(
+        "spectra",
+        expected=f"a library in {package.parents[1] / 'weights' / 'sky'}",
+        found="none",
+        fix="Name the folder of one, or synthesise each star: spectra='' (a second or two each).",
+    )
+
+
 def intrinsic_spectra(library: str, surveys: Iterable[str]) -> IntrinsicSpectra:
     """Return the spectra of a library, or those of the synthesis itself.
 
     Parameters
     ----------
     library : str
-        Folder of a library, see `spectrolabe.sky.library`; empty to synthesise every star.
+        See `find_library`; empty to synthesise every star.
     surveys : iterable of str
         That will observe the stars.
 
     Raises
     ------
     InputError
-        If there is no library in the folder.
+        If there is no such library.
     """
     if library:
         from spectrolabe.sky.library import load_library
 
-        return load_library(library)
+        return load_library(find_library(library))
     return Synthesised(surveys)

@@ -34,6 +34,7 @@ CONTINUUM_STEP = 1000  # pixels between the wavelengths at which the continuum i
 NOISE = 1e-6  # variance of a node, of a prior variance of 1
 STEP_OF_PCA = 0.2  # lengths: how far a differential spectrum counts among the components
 PLANE = 1.0  # variance of the linear part
+SLACK = 0.15  # of the range of a label in the grid, beyond which a star is refused
 DIFFERENCE_NOISE = 1e-5  # the same of a difference, per squared unit step
 
 
@@ -120,7 +121,7 @@ class Library:
         """
         values = np.stack([self._column(stars, name) for name in self.names], axis=1)
         for name, column, low, high in zip(self.names, values.T, self.low, self.high, strict=True):
-            slack = 0.05 * (high - low)
+            slack = SLACK * (high - low)
             bad = ~((column >= low - slack) & (column <= high + slack))
             if name in ("teff", "logg", "fe_h", "v_micro") and bad.any():
                 raise InputError(
