@@ -9,6 +9,7 @@ it stopped. The stars that are tested are of a sky of their own, which the train
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -36,9 +37,17 @@ CATALOGUES = {
     "lamost_lrs": "dr10_v2.0_LRS_stellar.fits",
     "sdss_boss": "ssppOut-dr12.fits",
 }
+SPECTRA = {  # beside the catalogues
+    "apogee": "stars",
+    "galah": "*/*.fits",
+    "desi": "*/*/coadd-*.fits",
+    "gaia_rvs": "RVS_RAW_*.fits",
+    "lamost_lrs": "*/spec-*.fits.gz",
+    "sdss_boss": "*/spec-*.fits",
+}
 STAGES = 6
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 130)
 
 
 class Demo:
@@ -63,10 +72,11 @@ class Demo:
     def stage(self, name: str, what: str) -> Iterator[None]:
         """Say what begins, and remember how long it took."""
         console.print(f"\n[bold]{len(self.times) + 1}/{STAGES} {name}[/bold]: {what}")
-        begin = time.monotonic()
+        begin, before = time.monotonic(), _processor_seconds()
         yield
         self.times[name] = time.monotonic() - begin
-        console.print(f"{name}: {self.times[name]:.0f} s", style="dim")
+        used = _processor_seconds() - before
+        console.print(f"{name}: {self.times[name]:.0f} s, {used:.0f} s of processors", style="dim")
 
     def spectrolabe(self, *words: object, some_bad: bool = False) -> None:
         """Run a command; with ``some_bad``, exit code 1 says that some files were not used."""
@@ -144,7 +154,7 @@ class Demo:
                 return
             self.catalogue.unlink()
         self.spectrolabe(
-            "predict", self.run / "model", *(self.run / "test" / name for name in self.surveys),
+            "predict", self.run / "model", *(self.run / "test" / name / SPECTRA[name] for name in self.surveys),
             "--together", "star", "--output", self.catalogue, "--workers", self.workers,
             some_bad=True,
         )  # fmt: skip
@@ -174,6 +184,12 @@ class Demo:
             f"\ncatalogue: {self.catalogue.resolve()}\npage:      {page.resolve()}\n"
             f"{sum(self.times.values()) / 60:.1f} minutes"
         )
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def main(words: Sequence[str] | None = None) -> None:

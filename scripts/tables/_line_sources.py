@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectrolabe.synthesis.elements import SYMBOLS
-from spectrolabe.synthesis.linelist import FULL, REFERENCE, UNKNOWN_WIDTH
+from spectrolabe.synthesis.linelist import FULL, REFERENCE, SHARP, WIDE
 
 WINDOWS = ((3650.0, 9850.0), (15050.0, 17050.0))
 """Å in air: the windows covered, and 50 Å on either side."""
@@ -132,7 +132,7 @@ def gaia_eso(packages: Path) -> Iterator[Line]:
         if GAIA_ESO[0] <= air < GAIA_ESO[1]:
             known = radiative if radiative > UNKNOWN_RADIATIVE else 0.0
             orbitals = quoted[0] + quoted[2]
-            lists = _lists("Gaia-ESO", air, energy, log_gf) | (0 if known else UNKNOWN_WIDTH)
+            lists = _lists("Gaia-ESO", air, energy, log_gf) | (0 if known else SHARP)
             yield Line(air, species, energy, log_gf + share, damping, known, orbitals, lists)
 
 
@@ -152,6 +152,7 @@ def linemake_atoms(packages: Path) -> Iterator[Line]:
         if species == "Ca 2" and wavelength in CALCIUM_H_K[0]:
             damping = CALCIUM_H_K[1]
         lists &= _lists("linemake", wavelength, float(energy), float(log_gf))
+        lists |= WIDE if PRUNED[0] <= wavelength < GAIA_ESO[0] else 0
         weighted = float(log_gf) + share
         yield Line(wavelength, species, float(energy), weighted, damping, 0.0, "xx", lists)
 

@@ -16,13 +16,13 @@ from spectrolabe.synthesis.tables import load_table
 
 __all__ = ["COVERED", "LISTS", "LineList", "constituents", "elements_with_lines", "load_lines"]
 
-FULL, REFERENCE, UNKNOWN_WIDTH = 1, 2, 4  # bits of each line; the last: no radiative width given
+FULL, REFERENCE, SHARP, WIDE = 1, 2, 4, 8  # bits of each line: its lists, and see `ASSUMED`
 LISTS: dict[str, int] = {"full": FULL, "reference": REFERENCE}
 """``reference`` is the list of the Turbospectrum spectra that the engine is checked against, flaws
 included: no lines whose log gf less lower energy in eV is small (so no O I triplet at 7774, no weak
-CN), lines of CH that do not exist, 3980-4018 Angstrom twice, and hardly any radiative damping where
-the Gaia-ESO list does not know it. ``full`` has all lines that matter, damping of every line, and
-neither of the others: use it for real stars."""
+CN), lines of CH that do not exist, 3980-4018 Angstrom twice, and one radiative damping for all lines
+of which the Gaia-ESO list knows none, and for those below 4200. ``full`` has all lines that matter,
+each with its damping, and neither of the others: use it for real stars."""
 
 COVERED: tuple[tuple[float, float], ...] = ((3700.0, 9800.0), (15100.0, 17000.0))
 """Vacuum Angstrom that the list covers."""
@@ -41,7 +41,7 @@ STEPS = {
 NONE = -32768
 """Packed logarithm of a damping constant that is zero."""
 
-UNKNOWN_RADIATIVE = 1e5  # rad/s, of the reference list
+ASSUMED = {SHARP: 1e5, WIDE: 1e8}  # rad/s: radiative damping in the reference list
 MARGIN = 50.0  # Å beyond a window from which lines still reach into it
 
 
@@ -150,8 +150,10 @@ def load_lines(low: float, high: float, lines: str = "reference") -> LineList:
     part = known.select(chosen + reach.start)
     if lines == "full":
         return part
-    unknown = (bits[chosen] & UNKNOWN_WIDTH) > 0
-    return replace(part, radiative=np.where(unknown, UNKNOWN_RADIATIVE, part.radiative))
+    radiative = part.radiative.copy()
+    for bit, width in ASSUMED.items():
+        radiative[(bits[chosen] & bit) > 0] = width
+    return replace(part, radiative=radiative)
 
 
 def elements_with_lines(low: float, high: float) -> frozenset[str]:
