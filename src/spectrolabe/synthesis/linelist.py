@@ -20,7 +20,7 @@ FULL, REFERENCE, SHARP, WIDE = 1, 2, 4, 8  # bits of each line: its lists, and s
 LISTS: dict[str, int] = {"full": FULL, "reference": REFERENCE}
 """``reference`` is the list of the Turbospectrum spectra that the engine is checked against, flaws
 included: no lines whose log gf less lower energy in eV is small (so no O I triplet at 7774, no weak
-CN), lines of CH that do not exist, 3980-4018 Angstrom twice, and one radiative damping for all lines
+CN), lines of CH that do not exist, 3980-4018 Angstrom twice, and one radiative damping for lines
 of which the Gaia-ESO list knows none, and for those below 4200. ``full`` has all lines that matter,
 each with its damping, and neither of the others: use it for real stars."""
 
