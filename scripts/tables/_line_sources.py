@@ -96,7 +96,8 @@ class Line(NamedTuple):
 
 def read(packages: Path) -> list[Line]:
     """Return all lines of the windows, log gf with the share of the isotope."""
-    return [*gaia_eso(packages), *linemake_atoms(packages), *molecules(packages)]
+    every = (*gaia_eso(packages), *linemake_atoms(packages), *molecules(packages))
+    return [line for line in every if line.lists & (FULL | REFERENCE)]
 
 
 def _inside(air: float) -> bool:

@@ -240,6 +240,7 @@ def test_of_element_counts_molecules_for_each_of_their_elements():
 def test_elements_with_lines():
     assert "Li" in elements_with_lines(6700.0, 6720.0)
     assert "Li" not in elements_with_lines(5000.0, 5020.0)
+    assert "Li" not in elements_with_lines(6720.0, 6740.0)  # 10 Å beside it
     assert {"C", "N", "O", "Mg", "Al", "Si", "K", "Fe"} <= elements_with_lines(15100.0, 17000.0)
     assert "Eu" not in elements_with_lines(15100.0, 17000.0)
 

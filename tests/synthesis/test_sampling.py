@@ -78,6 +78,27 @@ def test_dwarfs_and_giants_are_where_they_are_known_to_be(drawn):
     assert tree.query(np.array(stars) / size)[0].max() < 1.5
 
 
+def test_giants_have_dredged_up_nitrogen_at_the_cost_of_carbon(drawn):
+    giant = drawn["logg"] < 3.3
+    for name, change in (("n_fe", 0.25), ("c_fe", -0.15), ("ni_fe", 0.0)):
+        found = drawn[name][giant].mean() - drawn[name][~giant].mean()
+        assert found == pytest.approx(change, abs=0.05), name
+
+
+def test_microturbulence_is_never_below_what_stars_have():
+    config = StarsConfig(count=64, v_micro_scatter=2.0)
+    assert sample_labels(config)["v_micro"].min() == 0.2
+
+
+@pytest.mark.parametrize("method", ["sobol", "lhs"])
+def test_another_seed_gives_other_stars(method):
+    one, two, again = (
+        sample_labels(StarsConfig(count=16, seed=seed, method=method)).values for seed in (1, 2, 1)
+    )
+    assert np.array_equal(one, again)
+    assert np.abs(one - two).max(axis=0).min() > 0.01
+
+
 def test_metal_poor_giants_are_hotter(drawn):
     giant = np.abs(drawn["logg"] - 2.5) < 0.4
     poor, rich = giant & (drawn["fe_h"] < -1.3), giant & (drawn["fe_h"] > -0.2)
@@ -155,6 +176,8 @@ def test_microturbulence_of_known_stars(teff, logg, fe_h, published):
 def test_microturbulence_has_no_jump():
     logg = np.linspace(0.5, 5.0, 2000)
     assert np.abs(np.diff(v_micro_relation(5000.0, logg, 0.0))).max() < 0.01
+    # at log g 3.5 midway between 1.451 of dwarfs and 1.961 of giants, and 0.069 for the gravity
+    assert v_micro_relation(6500.0, 3.5, 0.0) == pytest.approx(1.775, abs=0.001)
 
 
 # ---------------------------------------------------------------- stars of a table

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from spectrolabe.errors import InputError
 from spectrolabe.synthesis import spectrum
-from spectrolabe.synthesis.spectrum import Star, Synthesis, synthesise, wavelength_grid
+from spectrolabe.synthesis.continuum import continuum_opacity
+from spectrolabe.synthesis.spectrum import Layers, Star, Synthesis, synthesise, wavelength_grid
+from spectrolabe.synthesis.transfer import _flux
 
 SUN = Star(5777.0, 4.44, 0.0, 1.0)
 GIANT = Star(4500.0, 1.8, -0.6, 1.6, {"Mg": 0.3})
@@ -117,8 +119,36 @@ def test_neighbours_of_a_window_do_not_matter(star):
 
 
 def test_the_step_does_not_matter(sun):
+    compiled = len(_flux.signatures)
     coarse = synthesise(SUN, OPTICAL[::5])
+    assert len(_flux.signatures) == compiled  # whatever the layout of the wavelengths
     np.testing.assert_allclose(coarse.flux, sun.flux[::5], atol=2e-5)
+
+
+def test_the_continuum_does_not_depend_on_the_width_of_a_window():
+    wide = synthesise(SUN, np.arange(3750.0, 5200.0, 50.0))
+    for k in (1, 9, 20):
+        narrow = synthesise(SUN, wide.wavelength[k] + np.array([-1.0, 0.0, 1.0]))
+        assert wide.continuum[k] == pytest.approx(narrow.continuum[1], rel=1e-3)
+        assert wide.flux[k] == pytest.approx(narrow.flux[1], abs=2e-3)
+
+
+def test_hydrogen_has_lines():
+    """H alpha of the Sun is 0.17 deep in its centre and reaches 10 Å (Kurucz et al. 1984)."""
+    window = np.array([6540.0, 6557.0, 6564.6, 6572.2, 6590.0])
+    flux = synthesise(SUN, window).flux
+    assert 0.1 < flux[2] < 0.3
+    assert flux[1] < flux[0] - 0.01
+    assert flux[3] < flux[4] - 0.01
+    brackett = synthesise(Star(7000.0, 4.2, 0.0, 1.5), np.array([15700.0, 15705.0, 15710.0]))
+    assert brackett.flux.max() < 0.95  # 15705 Å, 4-15
+
+
+def test_the_depth_scale_counts_scattering():
+    layers = Layers.of(Star(4500.0, 1.0, -2.4, 1.8), "marcs")
+    absorption, scattering = continuum_opacity(np.array([5000.0]), layers.gas)
+    assert (scattering / absorption)[0, 20] > 0.1
+    np.testing.assert_allclose(layers.opacity5000, (absorption + scattering)[0], rtol=1e-12)
 
 
 def test_the_two_grids_of_atmospheres_agree_about_the_sun(sun):
@@ -163,7 +193,7 @@ def test_an_element_named_follows_its_name_and_others_follow_iron(sun):
     ],
 )
 def test_flags(star, flags):
-    layers = spectrum.Layers.of(star, "marcs")
+    layers = Layers.of(star, "marcs")
     assert spectrum._flags(star, layers) == flags
 
 
