@@ -1,0 +1,144 @@
+"""A page that needs nothing else: text, tables and figures in one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from spectrolabe.errors import InputError
+from spectrolabe.models.checkpoint import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure_block", "heading", "paragraph", "table_block", "write_page"]
+
+DPI = 110
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light; --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --head: #f3f5f8; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 66rem; padding: 1rem; color: var(--ink); background: #fff;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-top: 1px solid var(--line);
+  padding-top: 1.2rem; }
+p { max-width: 46rem; margin: .6rem 0; }
+figure { margin: 1rem 0; }
+img { width: 100%; height: auto; display: block; }
+img.narrow { max-width: 42rem; }
+figcaption, caption { color: var(--soft); font-size: .9rem; max-width: 46rem; text-align: left; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+caption { caption-side: top; padding-bottom: .4rem; }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
+th { background: var(--head); font-weight: 600; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+th:first-child { background: var(--head); }
+tr.own td { font-weight: 600; }
+tr.first td { border-top: 2px solid var(--soft); }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+$body
+</body>
+</html>
+""")
+
+
+def heading(text: str) -> str:
+    """Return a heading of a section."""
+    return f"<h2>{escape(text)}</h2>"
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def table_block(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str = "",
+    *,
+    classes: Sequence[str] = (),
+) -> str:
+    """Return a table that scrolls by itself where it is wider than the screen.
+
+    Parameters
+    ----------
+    head : sequence of str, length C
+    rows : sequence of sequence of str, each of length C
+    caption : str
+    classes : sequence of str
+        One for each row: ``own`` makes it bold, ``first`` draws a line above; may be empty.
+    """
+    for row in rows:
+        if len(row) != len(head):
+            raise InputError(
+                "table", expected=f"{len(head)} cells a row", found=f"{len(row)}: {row}"
+            )
+
+    def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
+        inner = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+        return f'<tr class="{kind}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
+
+    kinds = list(classes) or [""] * len(rows)
+    body = "\n".join(line(row, "td", kind) for row, kind in zip(rows, kinds, strict=True))
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="wide"><table>{above}<thead>{line(head, "th")}</thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def figure_block(figure: Figure, caption: str, *, narrow: bool = False) -> str:
+    """Return a figure as an image inside the page.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    caption : str
+        Also the text for those who cannot see it.
+    narrow : bool
+        Never wider than a column of text.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(stream, dpi=DPI, format="png")
+    data = base64.b64encode(stream.getvalue()).decode()
+    kind = ' class="narrow"' if narrow else ""
+    return (
+        f'<figure><img{kind} src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def write_page(path: str | Path, title: str, blocks: Sequence[str]) -> Path:
+    """Write blocks as one page, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+    title : str
+    blocks : sequence of str
+        HTML, as the other functions here return it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PAGE.substitute(title=escape(title), body="\n".join(blocks))
+    write_file(path, text.encode())
+    return path
