@@ -73,7 +73,7 @@ SERIES = _series()
 
 
 @nb.vectorize(["float64(float64, float64)"], cache=True)
-def voigt(v, a):
+def voigt(v: float, a: float) -> float:
     """Return the Voigt function H(a, v), with the integral over v equal to sqrt(pi).
 
     Parameters
@@ -88,33 +88,33 @@ def voigt(v, a):
 
 @nb.njit(fastmath=True, error_model="numpy", cache=True)
 def _add(
-    opacity,  # (M, L)
-    wavelength,  # (M,)
-    chosen,  # indices of lines
-    line_wavelength,
-    gf,
-    energy,
-    species,
-    radiative,
-    stark,
-    waals,
-    waals_power,
-    level,  # (S, L): density / partition function
-    doppler,  # (S, L): Doppler width / wavelength
-    beta,  # (L,): 1 / kT, 1/eV
-    log_t4,  # (L,): ln(T / 10^4 K)
-    electrons,
-    perturbers,
-    reference,  # (K, L): continuum opacity
-    reference_start,
-    reference_step,
-    first,
-    last,  # layers that decide
-    scale,
-    threshold,
-    touched,  # (M,) bool
-    series,
-):
+    opacity: NDArray,  # (M, L)
+    wavelength: NDArray,  # (M,)
+    chosen: NDArray,  # indices of lines
+    line_wavelength: NDArray,
+    gf: NDArray,
+    energy: NDArray,
+    species: NDArray,
+    radiative: NDArray,
+    stark: NDArray,
+    waals: NDArray,
+    waals_power: NDArray,
+    level: NDArray,  # (S, L): density / partition function
+    doppler: NDArray,  # (S, L): Doppler width / wavelength
+    beta: NDArray,  # (L,): 1 / kT, 1/eV
+    log_t4: NDArray,  # (L,): ln(T / 10^4 K)
+    electrons: NDArray,
+    perturbers: NDArray,
+    reference: NDArray,  # (K, L): continuum opacity
+    reference_start: float,
+    reference_step: float,
+    first: int,
+    last: int,  # layers that decide
+    scale: float,
+    threshold: float,
+    touched: NDArray,  # (M,) bool
+    series: NDArray,
+) -> int:
     layers = beta.size
     strength = np.empty(layers, np.float32)
     damping = np.empty(layers, np.float32)

@@ -42,7 +42,7 @@ def planck(wavelength: NDArray, temperature: NDArray) -> NDArray:
 
 
 @nb.njit(fastmath=True, error_model="numpy", inline="always")
-def _decay(depth):
+def _decay(depth: np.float32) -> np.float32:
     """exp(-depth) for depth >= 0 in single precision, in a form that vectorises; 3e-7."""
     y = min(depth * np.float32(1.4426950408889634), np.float32(120.0))
     n = np.int32(y)
@@ -64,19 +64,19 @@ def _decay(depth):
 
 @nb.njit(fastmath=True, error_model="numpy", cache=True)
 def _flux(
-    opacity,  # (M, L), all absorption
-    wavelength,
-    chosen,  # (m,) pixels
-    thermal_source,  # (K, L), Planck function
-    scattering,  # (K, L)
-    start,
-    step,
-    steps,  # (L,), half the step in optical depth at the reference wavelength over its opacity
-    inverse,
-    angles,
-    weights,
-    out,
-):
+    opacity: NDArray,  # (M, L), all absorption
+    wavelength: NDArray,
+    chosen: NDArray,  # (m,) pixels
+    thermal_source: NDArray,  # (K, L), Planck function
+    scattering: NDArray,  # (K, L)
+    start: float,
+    step: float,
+    steps: NDArray,  # (L,), half the steps in optical depth at the reference wavelength
+    inverse: NDArray,  # (L,), of the opacity there
+    angles: NDArray,
+    weights: NDArray,
+    out: NDArray,
+) -> None:
     layers = inverse.size
     shape = (layers, BLOCK)
     ratio = np.zeros(shape, np.float32)
@@ -115,7 +115,7 @@ def _flux(
 
 
 @nb.njit(fastmath=True, error_model="numpy", inline="always")
-def _depths(ratio, steps, depth):
+def _depths(ratio: NDArray, steps: NDArray, depth: NDArray) -> None:
     for p in range(BLOCK):
         depth[0, p] = ratio[0, p] * steps[0]
     for i in range(1, ratio.shape[0]):
@@ -124,7 +124,14 @@ def _depths(ratio, steps, depth):
 
 
 @nb.njit(fastmath=True, error_model="numpy", inline="always")
-def _mean_intensity(depth, thermal, source, mean, below, above):
+def _mean_intensity(
+    depth: NDArray,
+    thermal: NDArray,
+    source: NDArray,
+    mean: NDArray,
+    below: NDArray,
+    above: NDArray,
+) -> None:
     """Solve 1/3 d2J/dtau2 = e (J - B), Eddington's approximation, for the mean intensity.
 
     Differences on an uneven grid; no radiation falls in from above (dJ/dtau = sqrt(3) J), and
@@ -159,7 +166,7 @@ def _mean_intensity(depth, thermal, source, mean, below, above):
 
 
 @nb.njit(fastmath=True, error_model="numpy", inline="always")
-def _emergent(depth, source, angles, weights):
+def _emergent(depth: NDArray, source: NDArray, angles: NDArray, weights: NDArray) -> NDArray:
     """The integral of I mu over mu from 0 to 1: a source function linear in depth."""
     n = depth.shape[0]
     flux = np.zeros(BLOCK, np.float32)
