@@ -1,8 +1,10 @@
-# make demo DATA=folder   the main job: real spectra and labels in, a trained model and a catalogue out
+# make demo               a synthetic sky in files of five surveys, a model trained on them, a catalogue of
+#                         stars it has not seen, and a page that compares it with the truth; no data needed
+# make demo DATA=folder   the same job on real data: spectra and labels in, a trained model and a catalogue out
 # make test               style, types, import layers and tests
 #
-# Either command sets up what it needs in $(VENV) first. Variables: PYTHON, VENV, RUN, SURVEY, LABELS, SPECTRA,
-# CONFIG and, for example, SETTINGS="training.epochs=5".
+# Each command sets up what it needs in $(VENV) first. Variables: PYTHON, VENV, RUN, WORKERS and, for example,
+# SETTINGS="training.epochs=5"; STARS without DATA; SURVEY, LABELS, SPECTRA and CONFIG with it.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,12 +14,13 @@ INSTALLED := $(VENV)/.installed
 SURVEY ?= lamost_lrs
 LABELS ?= $(DATA)/labels.csv
 SPECTRA ?= $(if $(wildcard $(DATA)/spectra),$(DATA)/spectra,$(DATA))
-RUN ?= runs/demo
+RUN ?= $(if $(DATA),runs/demo-data,runs/demo)
 CONFIG ?= configs/demo.toml
 SETTINGS ?=
+STARS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test lint types layers tests slow format
+.PHONY: help demo demodata test lint types layers tests slow format
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -29,7 +32,14 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+ifdef DATA
+demo: demodata
+else
 demo: $(INSTALLED)
+	@$(BIN)/python scripts/demo.py --run '$(RUN)' --workers $(WORKERS) $(if $(STARS),--stars $(STARS)) $(SETTINGS)
+endif
+
+demodata: $(INSTALLED)
 	@VENV='$(VENV)' DATA='$(DATA)' SURVEY='$(SURVEY)' LABELS='$(LABELS)' SPECTRA='$(SPECTRA)' \
 	  RUN='$(RUN)' CONFIG='$(CONFIG)' SETTINGS='$(SETTINGS)' WORKERS='$(WORKERS)' \
 	  sh scripts/demo.sh

@@ -153,8 +153,9 @@ class Demo:
                 console.print(f"{self.catalogue} is there")
                 return
             self.catalogue.unlink()
+        spectra = [self.run / "test" / name / SPECTRA[name] for name in self.surveys]
         self.spectrolabe(
-            "predict", self.run / "model", *(self.run / "test" / name / SPECTRA[name] for name in self.surveys),
+            "predict", self.run / "model", *spectra,
             "--together", "star", "--output", self.catalogue, "--workers", self.workers,
             some_bad=True,
         )  # fmt: skip

@@ -1,11 +1,11 @@
 #!/bin/sh
-# The main job on a folder of real spectra: ingest, train, predict. Called by `make demo`, which
-# sets the variables. Every step continues where an interrupted call stopped.
+# The main job on a folder of real spectra: ingest, train, predict. Called by `make demo DATA=folder`,
+# which sets the variables. Every step continues where an interrupted call stopped.
 set -eu
 
 if [ -z "$DATA" ]; then
     cat >&2 <<TEXT
-make demo needs a folder of real spectra with a label table, for example
+The demo on real data needs a folder of spectra with a label table, for example
 
     make demo DATA=path/to/lamost
 

@@ -111,7 +111,7 @@ def test_the_python_of_the_readme_names_what_exists():
     assert names <= set(sl.__all__)
 
 
-def test_make_demo_without_data_says_what_it_needs(tmp_path):
+def test_the_demo_on_real_data_says_what_it_needs(tmp_path):
     environment = dict.fromkeys(
         ("DATA", "SPECTRA", "LABELS", "SURVEY", "CONFIG", "SETTINGS", "WORKERS"), ""
     )

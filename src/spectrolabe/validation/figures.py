@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from spectrolabe.labels import LABELS
@@ -134,12 +135,16 @@ def by_signal(stars: Mapping[str, Compared]) -> Figure:
             _logarithmic(ax)
         ax.set_ylabel(f"|residual|, {axis_name(name)}")
         ax.set_xlabel("S/N a pixel, all spectra together")
-    axes[0, 0].legend(fontsize=8)
+    if axes[0, 0].lines:
+        axes[0, 0].legend(fontsize=8)
     return figure
 
 
 def _logarithmic(ax: Axes) -> None:
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator([3, 10, 30, 100, 300, 1000, 3000]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, high / 2000), high)

@@ -35,8 +35,9 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-top: 1px solid var(--line);
   padding-top: 1.2rem; }
 p { max-width: 46rem; margin: .6rem 0; }
 figure { margin: 1rem 0; }
+figure > div { overflow-x: auto; }
 img { width: 100%; height: auto; display: block; }
-img.narrow { max-width: 42rem; }
+@media (max-width: 44rem) { img { width: 44rem; max-width: none; } }
 figcaption, caption { color: var(--soft); font-size: .9rem; max-width: 46rem; text-align: left; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -104,25 +105,22 @@ def table_block(
     )
 
 
-def figure_block(figure: Figure, caption: str, *, narrow: bool = False) -> str:
-    """Return a figure as an image inside the page.
+def figure_block(figure: Figure, caption: str) -> str:
+    """Return a figure as an image inside the page; on a phone it scrolls by itself.
 
     Parameters
     ----------
     figure : matplotlib Figure
     caption : str
         Also the text for those who cannot see it.
-    narrow : bool
-        Never wider than a column of text.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(stream, dpi=DPI, format="png")
     data = base64.b64encode(stream.getvalue()).decode()
-    kind = ' class="narrow"' if narrow else ""
     return (
-        f'<figure><img{kind} src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+        f'<figure><div><img src="data:image/png;base64,{data}" alt="{escape(caption)}"></div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
