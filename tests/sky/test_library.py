@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,11 +35,11 @@ def spectrum(labels):
     return np.exp(-depth)
 
 
-def grid_of(count, seed=0, slopes=True, inner=0.0):
+def grid_of(count, seed=0, slopes=True, inner=0.0, steps=STEPS):
     share = np.random.default_rng(seed).uniform(inner, 1 - inner, size=(count, 6))
     values = LOW + (HIGH - LOW) * share
     flux = spectrum(values)
-    moved = [(spectrum(values + s * e) - flux) / s for s, e in zip(STEPS, np.eye(6), strict=True)]
+    moved = [(spectrum(values + s * e) - flux) / s for s, e in zip(steps, np.eye(6), strict=True)]
     continuum = (values[:, :1] / 5000) ** 4 * (FINE / 5000) ** -2 * 1e6
     return SimpleNamespace(
         wavelength=FINE,
@@ -46,7 +48,7 @@ def grid_of(count, seed=0, slopes=True, inner=0.0):
         labels=Labels(NAMES, values, np.full(values.shape, np.nan), np.arange(count).astype(str)),
         differential=np.stack(moved, axis=1) if slopes else None,
         differential_names=NAMES,
-        differential_steps=np.tile(STEPS, (count, 1)),
+        differential_steps=np.tile(steps, (count, 1)),
         provenance={"engine": "made up"},
     )
 
@@ -81,6 +83,44 @@ def test_stars_without_differential_spectra_add_to_those_with(library):
     assert error(
         fit_library(both, COARSE, 20000.0, LENGTHS, components=20, left_out=range(150))
     ) == (pytest.approx(error(library), rel=1e-3))
+
+
+def test_the_order_of_grids_does_not_matter(library):
+    both = [grid_of(40, seed=3, slopes=False), grid_of(60)]
+    assert error(fit_library(both, COARSE, 20000.0, LENGTHS, components=20)) < error(library)
+
+
+def test_steps_may_be_large_and_downwards(library):
+    """The process is told where the second spectrum of a difference lies."""
+    down = fit_library([grid_of(60, steps=-3 * STEPS)], COARSE, 20000.0, LENGTHS, components=20)
+    assert error(down) < 2 * error(library)
+
+
+def test_differential_spectra_count_among_the_components():
+    """Six stars have five components; what their differential spectra show is in others."""
+    few = fit_library([grid_of(6)], COARSE, 20000.0, LENGTHS, components=25)
+    np.testing.assert_allclose(few.basis[:8] @ few.basis[:8].T, np.eye(8), atol=1e-3)
+    own = grid_of(6, slopes=False).labels.values
+    moved = own + 0.3 * np.eye(6)[5]
+    from spectrolabe.spectra import Instrument, observe
+
+    like = Instrument(COARSE, 20000.0, "library")
+    change = observe(FINE, spectrum(moved) - spectrum(own), like)
+    assert np.abs(change - change @ few.basis.T @ few.basis).max() < 0.02 * np.abs(change).max()
+
+
+def test_flux_is_never_negative(library):
+    dark = replace(library, mean=library.mean - 2.0)
+    flux, _ = dark(Table(grid_of(3, seed=2, inner=0.1).labels.values, names=NAMES))
+    assert flux.min() == flux.max() == 0.0
+
+
+def test_a_library_of_another_format(library, tmp_path):
+    library.save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps({**card, "format": "spectrolabe-library-9"}))
+    with pytest.raises(InputError, match=r"spectrolabe-library-1, found spectrolabe-library-9"):
+        load_library(tmp_path)
 
 
 def test_continuum_is_smooth_and_right(library):

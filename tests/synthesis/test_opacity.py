@@ -123,6 +123,22 @@ def test_damping_by_hydrogen_and_electrons_scales_as_stated(waals):
     assert hot / cool == pytest.approx(1.2**0.3 * emission(6000) / emission(5000), rel=2e-3)
 
 
+def test_helium_and_molecular_hydrogen_damp_as_their_polarisabilities_and_speeds_say():
+    """Per perturber 0.42 and 0.85 of neutral hydrogen."""
+    gas, nothing = slab(), np.zeros(61)
+    line = iron_line(radiative=0.0, energy=0.0, waals=1e-8)
+
+    def wing(hydrogen, helium, molecules):
+        atoms = {**gas.atoms, "H": np.outer([hydrogen, 0, 0], nothing + 1)}
+        atoms["He"] = np.outer([helium, 0, 0], nothing + 1)
+        changed = replace(gas, atoms=atoms, molecules={"H2": nothing + molecules})
+        return opacity_of(line, changed, continuum=1e-12)[6000, 30]
+
+    base = wing(1e16, 0, 0)
+    assert wing(0, 1e16, 0) == pytest.approx(0.42 * base, rel=2e-3)
+    assert wing(0, 0, 1e16) == pytest.approx(0.85 * base, rel=2e-3)
+
+
 def test_boltzmann_ratio_of_two_levels():
     gas = slab(temperature=4500.0)
     low, high = (opacity_of(iron_line(energy=e), gas).max() for e in (1.0, 3.0))
