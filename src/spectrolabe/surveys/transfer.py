@@ -202,9 +202,7 @@ def _joined(arms: Sequence[Spectrum]) -> list[tuple[Spectrum, float]]:
     """Return arms as one spectrum if they do not overlap and R is nearly the same, with the S/N."""
     arms = sorted(arms, key=lambda arm: float(arm.wavelength[0]))
     resolution = [float(np.median(arm.resolution)) for arm in arms]
-    apart = all(
-        one.wavelength[-1] < other.wavelength[0] for one, other in pairwise(arms)
-    )
+    apart = all(one.wavelength[-1] < other.wavelength[0] for one, other in pairwise(arms))
     if len(arms) == 1 or not apart or max(resolution) > COMPARABLE * min(resolution):
         return [(arm, arm.snr) for arm in arms]
 
