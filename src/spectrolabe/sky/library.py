@@ -285,6 +285,9 @@ class _Known:
                 for i in stars
                 for column, step in zip(columns, grid.differential_steps[i], strict=True)
             ]
+            known = np.isfinite(changes).all(axis=1)
+            changes = changes[known]
+            index = [one for one, good in zip(index, known, strict=True) if good]
         return cls(np.asarray(grid.labels.values), flux, changes, index, np.array(logarithm))
 
     def only(self, stars: NDArray) -> _Known:

@@ -192,6 +192,8 @@ class _Job:
             found = self.spectrum(plan.star(row), plan.wavelength, plan.differential)
             if not (np.isfinite(found.flux).all() and (found.flux >= 0).all()):
                 raise InputError("flux", expected="numbers of 0 or more", found="others")
+            if not np.isfinite(found.differential).all():
+                raise InputError("differential", expected="finite numbers", found="others")
         except InputError as error:
             return Failure(row, str(plan.labels.star_id[row]), self._label(error), str(error))
         except Exception as error:  # one star must never stop the others
