@@ -182,6 +182,18 @@ def test_a_species_the_gas_does_not_hold_absorbs_nothing():
     assert populations(lines, slab()).max() == 0.0
 
 
+def test_each_stage_and_molecule_has_its_own_density_and_partition_function():
+    ones = np.ones(61)
+    gas = replace(
+        slab(),
+        atoms={"Fe": np.outer([10.0, 60.0, 3.0], ones)},
+        molecules={"CH": 8.0 * ones},
+        partition={"Fe": np.outer([5.0, 20.0, 6.0], ones), "CH": 16.0 * ones},
+    )
+    lines = SimpleNamespace(species_names=("Fe 2", "CH", "Fe 1"))
+    np.testing.assert_allclose(populations(lines, gas), np.outer([3.0, 0.5, 2.0], ones))
+
+
 def equivalent_width(iron, v_micro=1.0, radiative=3e9):
     """Of the line in an atmosphere with uniform opacities, its temperature that of a grey one."""
     gas = slab(iron=iron)
