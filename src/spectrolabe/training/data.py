@@ -142,17 +142,33 @@ def batches(
     targets : ndarray, shape (N, L), optional
         Scaled labels; all NaN when not given.
     """
-    order = np.arange(len(sample)) if rng is None else rng.permutation(len(sample))
     if targets is None:
         targets = np.full(sample.labels.values.shape, np.nan)
-    for start in range(0, len(order), batch_size):
-        index = order[start : start + batch_size]
+    for index in _indices(sample, batch_size, rng):
         rows = sample.pixels(index)
         target = torch.from_numpy(targets[index]).float()
         if augmentation is None or rng is None:
             yield collate([[row] for row in rows]), target
         else:
             yield _augmented(rows, augmentation, rng), target
+
+
+def _indices(sample: Sample, batch_size: int, rng: np.random.Generator | None) -> Iterator[NDArray]:
+    """Entries of each batch; those of a shuffled one are of similar length, to pad little."""
+    order = np.arange(len(sample)) if rng is None else rng.permutation(len(sample))
+    groups = [order]
+    if rng is not None:
+        pixels = np.array([len(sample.store.arrays(int(sample.rows[i]))[0]) for i in order])
+        kind = np.floor(np.log2(np.maximum(pixels, 1)))
+        groups = [order[kind == one] for one in np.unique(kind)]
+    found = [
+        group[start : start + batch_size]
+        for group in groups
+        for start in range(0, len(group), batch_size)
+    ]
+    if rng is not None and len(groups) > 1:
+        found = [found[i] for i in rng.permutation(len(found))]
+    yield from found
 
 
 def _augmented(
