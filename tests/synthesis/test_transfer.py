@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expn
 
 from spectrolabe.synthesis.transfer import emergent_flux, planck
 
@@ -54,6 +55,16 @@ def test_source_linear_in_depth_gives_eddington_barbier(a, b):
     near = np.linspace(5049.9, 5050.1, 5)
     flux = flux_of(temperature, wavelength=near)
     assert flux[2] == pytest.approx(np.pi * unit * (a + 2 / 3 * b), rel=1e-3)
+
+
+def test_what_lies_above_the_first_layer_counts():
+    """The source is that of the first layer there: pi S(t) + 2 pi b E4(t) for S = a + b tau."""
+    tau = 0.3 + np.r_[0.0, np.logspace(-4, 2.3, 200)]
+    unit = planck(5050.0, 5777.0)
+    temperature = brightness(5050.0, unit * (0.4 + 1.2 * tau))
+    flux = flux_of(temperature, tau=tau, wavelength=np.linspace(5049.9, 5050.1, 5))
+    want = unit * (np.pi * (0.4 + 1.2 * 0.3) + 2 * np.pi * 1.2 * expn(4, 0.3))
+    assert flux[2] == pytest.approx(want, rel=3e-3)
 
 
 def test_grey_atmosphere_has_the_flux_of_its_effective_temperature():
