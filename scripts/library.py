@@ -23,9 +23,9 @@ from spectrolabe.synthesis.grid import Grid
 RESOLUTION = 30000.0
 STEP = 1.6e-5  # in ln(wavelength): 2.1 pixels a resolution element
 RANGES = ((3701.0, 9799.0), (15101.0, 16999.0))
-COMPONENTS = 64
-LENGTHS = {"teff": 1800.0, "logg": 3.0, "fe_h": 1.6, "v_micro": 2.5} | {
-    f"{symbol.lower()}_fe": 1.5 for symbol in ELEMENTS
+COMPONENTS = 80
+LENGTHS = {"teff": 1100.0, "logg": 2.2, "fe_h": 1.1, "v_micro": 3.0} | {
+    f"{symbol.lower()}_fe": 6.0 for symbol in ELEMENTS
 }
 
 

@@ -31,11 +31,11 @@ __all__ = ["IntrinsicSpectra", "Library", "fit_library", "load_library"]
 FORMAT = "spectrolabe-library-1"
 SPECTRA, CARD = "library.safetensors", "card.json"
 CONTINUUM_STEP = 1000  # pixels between the wavelengths at which the continuum is kept
-NOISE = 1e-6  # variance of a node, of a prior variance of 1
+NOISE = 1e-3  # variance of a node, of a prior variance of 1
 STEP_OF_PCA = 0.2  # lengths: how far a differential spectrum counts among the components
 PLANE = 1.0  # variance of the linear part
 SLACK = 0.15  # of the range of a label in the grid, beyond which a star is refused
-DIFFERENCE_NOISE = 1e-5  # the same of a difference, per squared unit step
+DIFFERENCE_NOISE = 0.1  # the same of a difference, per squared unit step
 
 
 class IntrinsicSpectra(Protocol):
@@ -238,7 +238,7 @@ def fit_library(
         centre,
         scale,
         points.astype(np.float32),
-        np.concatenate([weights, padded], axis=1),
+        np.concatenate([weights, padded], axis=1).astype(np.float32),
         fine,
         mean.astype(np.float32),
         basis.astype(np.float32),
