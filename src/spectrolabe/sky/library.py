@@ -287,7 +287,7 @@ class _Known:
             ]
             known = np.isfinite(changes).all(axis=1)
             changes = changes[known]
-            index = [one for one, good in zip(index, known, strict=True) if good]
+            index = [one for one, good in zip(index, known.tolist(), strict=True) if good]
         return cls(np.asarray(grid.labels.values), flux, changes, index, np.array(logarithm))
 
     def only(self, stars: NDArray) -> _Known:
