@@ -285,9 +285,8 @@ class _Known:
                 for i in stars
                 for column, step in zip(columns, grid.differential_steps[i], strict=True)
             ]
-            known = np.isfinite(changes).all(axis=1)
-            changes = changes[known]
-            index = [one for one, good in zip(index, known.tolist(), strict=True) if good]
+            known = np.flatnonzero(np.isfinite(changes).all(axis=1))
+            changes, index = changes[known], [index[k] for k in known]
         return cls(np.asarray(grid.labels.values), flux, changes, index, np.array(logarithm))
 
     def only(self, stars: NDArray) -> _Known:
