@@ -75,7 +75,7 @@ def transfer_labels(
     """Write one store of several surveys' spectra with the labels of the reference.
 
     Stars are matched by position. Of a survey that gives combinations and visits, the combination
-    is taken. Arms of one exposure in which R is nearly the same become one spectrum. All spectra of
+    is taken. Arms of one exposure in which R is nearly the same become one spectrum, each arm over its mean. All spectra of
     a star get the star id that the reference has for it, so that splits by star hold.
 
     Parameters
@@ -206,9 +206,15 @@ def _joined(arms: Sequence[Spectrum]) -> list[tuple[Spectrum, float]]:
     if len(arms) == 1 or not apart or max(resolution) > COMPARABLE * min(resolution):
         return [(arm, arm.snr) for arm in arms]
 
-    def together(name: str) -> NDArray:
-        return np.concatenate([np.broadcast_to(getattr(a, name), len(a)) for a in arms])
-
-    fields = {name: together(name) for name in ("wavelength", "flux", "ivar", "resolution")}
+    # each arm over its own mean, as a model sees it alone: arms in counts are not on one scale
+    scale = [float(np.mean(arm.flux[arm.good], dtype=float)) for arm in arms]
+    if min(scale) <= 0:
+        return [(arm, arm.snr) for arm in arms]
+    fields = {
+        "wavelength": np.concatenate([arm.wavelength for arm in arms]),
+        "flux": np.concatenate([a.flux / s for a, s in zip(arms, scale, strict=True)]),
+        "ivar": np.concatenate([a.ivar * s**2 for a, s in zip(arms, scale, strict=True)]),
+        "resolution": np.concatenate([np.broadcast_to(arm.resolution, len(arm)) for arm in arms]),
+    }
     snr = float(np.sqrt(sum(arm.snr**2 for arm in arms)))  # of all together, as in a catalogue
     return [(arms[0].replace(**fields, spectrum_id=_exposure(arms[0])), snr)]

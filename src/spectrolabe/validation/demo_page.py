@@ -135,10 +135,7 @@ def _introduction(
 
 def _numbers(metrics: Metrics, names: tuple[str, ...]) -> list[str]:
     limits = ", ".join(
-        f"{OUTLIERS.get(n, OUTLIER):g} {LABELS[n].unit} in {figures.axis_name(n).split(' [')[0]}"
-        if not figures.axis_name(n).startswith("[")
-        else f"{OUTLIERS.get(n, OUTLIER):g} {LABELS[n].unit} in {n}"
-        for n in names
+        f"{OUTLIERS.get(n, OUTLIER):g} {LABELS[n].unit} in {_short(n)}" for n in names
     )
     blocks = [
         heading("How well the truth was recovered"),
@@ -183,7 +180,7 @@ def _cells(row: LabelMetrics) -> list[str]:
 
 def _drawn(stars: Mapping[str, Compared], names: tuple[str, ...]) -> list[str]:
     pairs, numbers = figures.paired(stars)
-    head = ["pair", "stars", *(f"{n}: {w}" for n in names for w in ("median", "spread"))]
+    head = ["pair", "stars", *(f"{_short(n)}: {w}" for n in names for w in ("median", "spread"))]
     digits = [0 if LABELS[n].unit == "K" else 3 for n in names for _ in range(2)]
     rows = [
         [
@@ -242,8 +239,7 @@ def _examples(run: Path, stars: Mapping[str, Compared], truth: Table) -> list[st
         i = int(order[0])
         spectra[survey] = _spectra_of(run, survey, str(one.truth.star_id[i]), truth)
         values = ", ".join(
-            f"{figures.axis_name(n).split(' [K')[0].removesuffix(' [dex]')} "
-            f"{_value(one.estimate[n][i], n)} ({_value(one.truth[n][i], n)})"
+            f"{_short(n)} {_value(one.estimate[n][i], n)} ({_value(one.truth[n][i], n)})"
             for n in one.truth.names
         )
         titles[survey] = f"{survey}, S/N {one.snr[i]:.0f}: {values}"
@@ -264,6 +260,11 @@ def _spectra_of(run: Path, survey: str, star: str, truth: Table) -> list[Spectru
     paths = dict.fromkeys(str(path) for path in rows["path"])
     found = [s for path in paths for s in read(run / "test" / path) if s.spectrum_id in wanted]
     return [s for s in found if not s.meta.get("alternative")]
+
+
+def _short(name: str) -> str:
+    """A label without its unit."""
+    return figures.axis_name(name).split(" [")[0]
 
 
 def _value(value: NDArray, name: str) -> str:
