@@ -75,8 +75,9 @@ def transfer_labels(
     """Write one store of several surveys' spectra with the labels of the reference.
 
     Stars are matched by position. Of a survey that gives combinations and visits, the combination
-    is taken. Arms of one exposure in which R is nearly the same become one spectrum, each arm over its mean. All spectra of
-    a star get the star id that the reference has for it, so that splits by star hold.
+    is taken. Arms of one exposure in which R is nearly the same become one spectrum, each arm over
+    its mean. All spectra of a star get the star id that the reference has for it, so that splits by
+    star hold.
 
     Parameters
     ----------
