@@ -8,6 +8,8 @@ import pytest
 
 from spectrolabe.config.sky import SkyConfig
 from spectrolabe.errors import InputError
+from spectrolabe.models.pixels import PixelRow, collate, row_of
+from spectrolabe.models.tokens import tokenise
 from spectrolabe.sky.simulate import TRUTH, simulate
 from spectrolabe.spectra.store import open_store
 from spectrolabe.surveys import read_labels
@@ -76,6 +78,26 @@ def test_arms_alike_are_joined_and_visits_left_out(report):
     assert {len(store[int(i)]) for i in np.flatnonzero(survey == "desi")} == {2751, 2326, 2881}
     apogee = np.flatnonzero(survey == "apogee")
     assert len(apogee) == len(set(store.column("star_id")[apogee])) == report.stars["apogee"]
+
+
+def test_joined_arms_look_to_a_model_like_the_arms(data, report):
+    """Predictions see the arms one by one, each in counts of its own."""
+    store, arms = open_store(report.store), open_store(data["galah"].store)
+    of_exposure: dict[str, list[PixelRow]] = {}
+    for i in range(len(arms)):
+        of_exposure.setdefault(f"galah:{arms[i].spectrum_id[:-1]}", []).append(row_of(arms[i]))
+    compared = 0
+    for i in np.flatnonzero(store.column("survey") == "galah"):
+        joined = tokenise(collate([[row_of(store[int(i)])]]))
+        apart = tokenise(collate([of_exposure[store.column("spectrum_id")[i]]]))
+        assert joined.valid.sum() == apart.valid.sum() > 100
+        # the height of the continuum, in its logarithm, and what is relative to it
+        change = (joined.level[joined.valid] - apart.level[apart.valid]).abs()
+        assert change.max() < 0.1
+        change = (joined.content[joined.valid] - apart.content[apart.valid]).abs()
+        assert change.max() < 0.05
+        compared += 1
+    assert compared > 2
 
 
 def test_spectra_of_unknown_stars_are_counted(sky, data, report):
