@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from spectrolabe import parallel
 from spectrolabe.config import GridConfig, SpectraConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels
@@ -247,7 +248,7 @@ def die(*_, **__):
 
 def test_a_worker_that_is_killed(monkeypatch):
     # copies of this process, which start at once
-    monkeypatch.setattr(run, "get_context", lambda _: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(parallel, "get_context", lambda _: multiprocessing.get_context("fork"))
     with pytest.raises(InputError, match=r"found one that was killed.*fewer"):
         list(run._each(FakeJob(), [0, 1], 2))
 

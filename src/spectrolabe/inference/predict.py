@@ -20,9 +20,10 @@ from spectrolabe.catalogue import CatalogueWriter
 from spectrolabe.errors import InputError
 from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.models.checkpoint import load, write_file
+from spectrolabe.progress import shown_progress
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import Store, is_store, open_store
-from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
+from spectrolabe.surveys.reading import Unread, expand, read_all
 
 __all__ = ["PredictReport", "find_model", "predict"]
 

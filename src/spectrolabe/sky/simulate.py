@@ -16,12 +16,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +30,8 @@ from numpy.typing import NDArray
 import spectrolabe
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS
+from spectrolabe.parallel import in_order
+from spectrolabe.progress import shown_progress
 from spectrolabe.sky import writers
 from spectrolabe.sky.instruments import SURVEYS
 from spectrolabe.sky.intrinsic import intrinsic_spectra
@@ -41,7 +39,6 @@ from spectrolabe.sky.observing import observe_star
 from spectrolabe.sky.pipelines import survey_labels
 from spectrolabe.sky.population import draw_population
 from spectrolabe.sky.writers import Observed, Target
-from spectrolabe.surveys.reading import shown_progress
 
 if TYPE_CHECKING:
     from spectrolabe.config.sky import SkyConfig
@@ -276,26 +273,8 @@ def _write_all(
         for batch in batches:
             yield _write_batch(folder, batch, config, spectra)
         return
-    waiting: deque[Future[int]] = deque()
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start, initargs=(spectra,)
-    ) as pool:
-        try:
-            for batch in batches:
-                waiting.append(pool.submit(_write_in_process, folder, batch, config))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "workers",
-                expected="writing processes that live to the end",
-                found="one that was killed, often for want of memory",
-                fix="Run again with fewer to continue.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    calls = ((folder, batch, config) for batch in batches)
+    yield from in_order(_write_in_process, calls, workers, _start, (spectra,))
 
 
 _of_process: dict[str, IntrinsicSpectra] = {}

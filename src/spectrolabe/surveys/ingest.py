@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from spectrolabe.errors import InputError
+from spectrolabe.progress import shown_progress
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import StoreWriter
 from spectrolabe.surveys import get, read_labels
 from spectrolabe.surveys.join import LabelJoin, UnusableError
-from spectrolabe.surveys.reading import Unread, expand, read_all, shown_progress
+from spectrolabe.surveys.reading import Unread, expand, read_all
 
 __all__ = ["BAD", "IngestReport", "ingest"]
 

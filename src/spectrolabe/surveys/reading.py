@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from spectrolabe.errors import InputError
+from spectrolabe.parallel import in_order
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys import UnrecognisedError, read
 
-__all__ = ["Source", "Unread", "expand", "read_all", "shown_progress"]
+__all__ = ["Source", "Unread", "expand", "read_all"]
 
 SUFFIXES = (".fits", ".fit", ".fts", ".csv", ".ecsv", ".vot", ".xml", ".parquet")
 CHUNK = 8  # files that a worker process reads at a time
-
-Item = TypeVar("Item")
 
 
 class Source(NamedTuple):
@@ -130,27 +124,10 @@ def _read_each(
     if workers <= 1 or len(sources) <= CHUNK:
         yield from ((source, _read_one(source.path, survey)) for source in sources)
         return
-    chunks = (sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK))
-    waiting: deque[tuple[Sequence[Source], Future[list[list[dict[str, Any]] | Unread]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for chunk in chunks:
-                waiting.append(
-                    (chunk, pool.submit(_read_chunk, [source.path for source in chunk], survey))
-                )
-                if len(waiting) > 2 * workers:
-                    yield from _unpacked(*waiting.popleft())
-            while waiting:
-                yield from _unpacked(*waiting.popleft())
-        except BrokenProcessPool as error:
-            raise InputError(
-                "workers",
-                expected="reading processes that live to the end",
-                found="one that was killed, often for want of memory",
-                fix="Run again with fewer to continue.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    chunks = [sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK)]
+    calls = (([source.path for source in chunk], survey) for chunk in chunks)
+    for chunk, found in zip(chunks, in_order(_read_chunk, calls, workers), strict=True):
+        yield from _unpacked(chunk, found)
 
 
 def _read_chunk(files: Sequence[Path], survey: str | None) -> list[list[dict[str, Any]] | Unread]:
@@ -164,60 +141,7 @@ def _fields(spectrum: Spectrum) -> dict[str, Any]:
 
 
 def _unpacked(
-    sources: Sequence[Source], future: Future[list[list[dict[str, Any]] | Unread]]
+    sources: Sequence[Source], results: Sequence[list[dict[str, Any]] | Unread]
 ) -> Iterator[tuple[Source, Found]]:
-    for source, found in zip(sources, future.result(), strict=True):
+    for source, found in zip(sources, results, strict=True):
         yield source, found if isinstance(found, Unread) else [Spectrum(**one) for one in found]
-
-
-def shown_progress(
-    items: Iterator[Item], total: int, title: str, size: Callable[[Item], int] = lambda _: 1
-) -> Iterator[Item]:
-    """Pass the items on, under a bar with the rate once it takes more than two seconds.
-
-    Parameters
-    ----------
-    items : iterator
-    total : int
-        What the sizes add up to.
-    title : str
-    size : callable, optional
-        How many files or spectra an item stands for.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.completed / max(time.monotonic() - begin, 1e-3):.0f}/s")
-
-    begin, shown = time.monotonic(), False
-    bar = Progress(
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        transient=True,
-        console=Console(stderr=True),
-    )
-    task = bar.add_task(title, total=total)
-    try:
-        for item in items:
-            if not shown and time.monotonic() - begin > 2.0:
-                bar.start()
-                shown = True
-            yield item
-            bar.advance(task, size(item))
-    finally:
-        if shown:
-            bar.stop()

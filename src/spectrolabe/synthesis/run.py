@@ -13,12 +13,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,8 @@ from numpy.typing import NDArray
 from spectrolabe.config import GridConfig, SpectraConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels
+from spectrolabe.parallel import worker_pool
+from spectrolabe.progress import shown_progress
 from spectrolabe.spectra.shards import write_atomically
 from spectrolabe.synthesis.grid import GridHead, read_grid, write_rows
 from spectrolabe.synthesis.parts import Part, begin_parts
@@ -224,12 +224,9 @@ class _Job:
 
 def _compute(job: _Job, todo: Sequence[int], workers: int) -> list[Failure]:
     """Compute stars, under a bar with rate and time left; return the failures by row."""
-    failures = []
-    with _progress(len(todo)) as advance:
-        for failure in _each(job, todo, workers):
-            failures += [failure] if failure else []
-            advance()
-    return sorted(failures, key=lambda one: one.row)
+    done = _each(job, todo, workers)
+    shown = shown_progress(done, len(todo), "synthesising", slow=True)
+    return sorted((failure for failure in shown if failure), key=lambda one: one.row)
 
 
 def _each(job: _Job, todo: Sequence[int], workers: int) -> Iterator[Failure | None]:
@@ -237,24 +234,9 @@ def _each(job: _Job, todo: Sequence[int], workers: int) -> Iterator[Failure | No
         yield from map(job.run, todo)
         return
     _compile(job, todo)
-    with (
-        _one_thread(),
-        ProcessPoolExecutor(
-            min(workers, len(todo)), get_context("spawn"), initializer=_enter, initargs=(job,)
-        ) as pool,
-    ):
-        try:
-            for done in as_completed([pool.submit(_run, row) for row in todo]):
-                yield done.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "workers",
-                expected="processes that live to the end",
-                found="one that was killed, often for want of memory",
-                fix="Run again with fewer to continue.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with _one_thread(), worker_pool(min(workers, len(todo)), _enter, (job,)) as pool:
+        for done in as_completed([pool.submit(_run, row) for row in todo]):
+            yield done.result()
 
 
 _entered: list[_Job] = []
@@ -291,38 +273,6 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            rate = 60.0 * task.completed / max(task.elapsed or 0.0, 1e-3)
-            return Text(f"{rate:.1f} stars/min")
-
-    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
-    bar = Progress(
-        TextColumn("synthesising"),
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        speed_estimate_period=3600.0,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
 
 
 # ---------------------------------------------------------------- the grid
