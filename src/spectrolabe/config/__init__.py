@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spectrolabe.config.emulator import EmulatorConfig, EmulatorTrainConfig
 from spectrolabe.config.grid import GridConfig, SpectraConfig, StarsConfig
 from spectrolabe.config.loading import load_config
 from spectrolabe.config.train import (
@@ -15,6 +16,8 @@ from spectrolabe.config.train import (
 __all__ = [
     "AugmentationConfig",
     "DataConfig",
+    "EmulatorConfig",
+    "EmulatorTrainConfig",
     "EncoderConfig",
     "GridConfig",
     "SpectraConfig",

@@ -67,7 +67,9 @@ class SpectraConfig(Strict):
     ranges : tuple of (low, high)
         Vacuum Angstrom, ascending.
     step : float
-        Angstrom between pixels.
+        Angstrom between pixels, or km/s if the spacing is logarithmic.
+    spacing : {"linear", "logarithmic"}
+        With equal velocities between pixels no part of a wide range is sampled worse than another.
     atmospheres : {"marcs", "atlas9"}
         Where the temperatures of the layers come from.
     lines : {"reference", "full"}
@@ -78,6 +80,7 @@ class SpectraConfig(Strict):
 
     ranges: tuple[Range, ...] = ((3900.0, 9000.0),)
     step: Positive = 0.05
+    spacing: Literal["linear", "logarithmic"] = "linear"
     atmospheres: str = "marcs"
     lines: Literal["reference", "full"] = "reference"
     differential: tuple[str, ...] = ()

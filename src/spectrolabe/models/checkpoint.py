@@ -105,8 +105,16 @@ def write_file(path: Path, content: bytes) -> None:
         ) from error
 
 
-def read_card(folder: str | Path) -> dict[str, Any]:
+def read_card(
+    folder: str | Path, kind: str = FORMAT, version: int = FORMAT_VERSION
+) -> dict[str, Any]:
     """Read the card of a model.
+
+    Parameters
+    ----------
+    folder : str or Path
+    kind, version : str, int
+        Format that it must have.
 
     Raises
     ------
@@ -126,10 +134,10 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(path, expected="a JSON card", found=str(error)) from error
     found = (card.get("format"), card.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION):
+    if found != (kind, version):
         raise InputError(
             path,
-            expected=f"{FORMAT} version {FORMAT_VERSION}",
+            expected=f"{kind} version {version}",
             found=f"{found[0]} version {found[1]}",
             fix="Train it again with this version, or install the version that wrote it.",
         )

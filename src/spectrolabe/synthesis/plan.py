@@ -112,7 +112,9 @@ def plan_grid(
 def _wavelength(spectra: SpectraConfig) -> NDArray:
     from spectrolabe.synthesis.spectrum import wavelength_grid
 
-    return np.concatenate([wavelength_grid(*ends, spectra.step) for ends in spectra.ranges])
+    return np.concatenate(
+        [wavelength_grid(*ends, spectra.step, spectra.spacing) for ends in spectra.ranges]
+    )
 
 
 def _differential(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spectrolabe.errors import InputError
+from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.labels import read_only
 from spectrolabe.spectra.grid import checked_grid
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.synthesis.atmosphere import interpolate_atmosphere
 from spectrolabe.synthesis.continuum import continuum_opacity
 from spectrolabe.synthesis.differential import differential_flux, perturbations
@@ -125,21 +126,36 @@ class Layers:
         )
 
 
-def wavelength_grid(low: float, high: float, step: float = 0.05) -> NDArray:
-    """Return evenly spaced vacuum wavelengths from ``low`` to ``high`` Angstrom.
+def wavelength_grid(
+    low: float, high: float, step: float = 0.05, spacing: str = "linear"
+) -> NDArray:
+    """Return vacuum wavelengths from ``low`` to ``high`` Angstrom.
+
+    Parameters
+    ----------
+    low, high : float
+        Angstrom.
+    step : float
+        Angstrom from pixel to pixel, or km/s if the spacing is logarithmic.
+    spacing : {"linear", "logarithmic"}
 
     Raises
     ------
     InputError
-        If the range is empty or the step not positive.
+        If the range is empty, the step not positive or the spacing unknown.
     """
+    if spacing not in ("linear", "logarithmic"):
+        raise unknown_name("spacing", spacing, ["linear", "logarithmic"], kind="spacing")
     if not (low < high and step > 0):
         raise InputError(
             "wavelength range",
             expected="low < high and a step above 0",
             found=f"{low} to {high} Å, step {step}",
         )
-    return low + step * np.arange(int(np.floor((high - low) / step + 1e-6)) + 1)
+    if spacing == "linear":
+        return low + step * np.arange(int(np.floor((high - low) / step + 1e-6)) + 1)
+    ratio = np.log1p(step / SPEED_OF_LIGHT)
+    return low * np.exp(ratio * np.arange(int(np.floor(np.log(high / low) / ratio + 1e-6)) + 1))
 
 
 def synthesise(
