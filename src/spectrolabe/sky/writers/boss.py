@@ -22,6 +22,7 @@ from spectrolabe.sky.writers.reduction import (
     band_snr,
     barycentric_correction,
     error_of,
+    exposures_of,
     finite,
     flag_bits,
     galactic,
@@ -64,13 +65,7 @@ LINES = {  # vacuum Å, for the table of line fits
 
 def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
     """Write a file for every exposure: ``<plate>/spec-<plate>-<mjd>-<fibre>.fits``."""
-    return index_of(
-        [
-            _write(folder, star, exposure, visit)
-            for star in observed
-            for visit, exposure in enumerate(star.exposures, start=1)
-        ]
-    )
+    return index_of([_write(folder, *one) for one in exposures_of(observed)])
 
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> dict[str, object]:

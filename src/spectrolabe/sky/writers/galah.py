@@ -23,6 +23,7 @@ from spectrolabe.sky.writers.reduction import (
     barycentric_correction,
     calendar,
     error_of,
+    exposures_of,
     finite,
     flag_bits,
     index_of,
@@ -58,14 +59,7 @@ ELEMENTS = (
 
 def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
     """Write four files for every exposure: ``<night>/<sobject_id><ccd>.fits``."""
-    return index_of(
-        [
-            row
-            for star in observed
-            for visit, exposure in enumerate(star.exposures, start=1)
-            for row in _write(folder, star, exposure, visit)
-        ]
-    )
+    return index_of([row for one in exposures_of(observed) for row in _write(folder, *one)])
 
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> list[dict[str, object]]:

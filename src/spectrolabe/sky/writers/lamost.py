@@ -22,6 +22,7 @@ from spectrolabe.sky.writers.reduction import (
     barycentric_correction,
     calendar,
     error_of,
+    exposures_of,
     finite,
     index_of,
     mask_bits,
@@ -51,13 +52,7 @@ TYPES = (
 
 def write(folder: Path, observed: Sequence[Observed], batch: int) -> Table:
     """Write a file for every exposure: ``<plan>/spec-<lmjd>-<plan>_sp<nn>-<nnn>.fits.gz``."""
-    return index_of(
-        [
-            _write(folder, star, exposure, visit)
-            for star in observed
-            for visit, exposure in enumerate(star.exposures, start=1)
-        ]
-    )
+    return index_of([_write(folder, *one) for one in exposures_of(observed)])
 
 
 def _write(folder: Path, star: Observed, exposure: Exposure, visit: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from spectrolabe.sky.observing import Exposure, Reason
+    from spectrolabe.sky.writers import Observed
 
 __all__ = [
     "SIMULATED",
@@ -19,6 +20,7 @@ __all__ = [
     "calendar",
     "combined",
     "error_of",
+    "exposures_of",
     "finite",
     "flag_bits",
     "galactic",
@@ -196,6 +198,13 @@ def flag_bits(labels: Table, bits: Mapping[str, int]) -> NDArray:
             for name in names.replace(",", " ").split():
                 words[i] |= bits[name]
     return words
+
+
+def exposures_of(observed: Sequence[Observed]) -> Iterator[tuple[Observed, Exposure, int]]:
+    """Yield every exposure with its star before it and its number, from 1, after it."""
+    for star in observed:
+        for visit, exposure in enumerate(star.exposures, start=1):
+            yield star, exposure, visit
 
 
 def index_of(rows: Sequence[Mapping[str, object]]) -> Table:
