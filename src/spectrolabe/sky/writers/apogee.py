@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
@@ -33,6 +34,9 @@ from spectrolabe.sky.writers.reduction import (
     sexagesimal,
     value,
 )
+
+if TYPE_CHECKING:
+    from spectrolabe.sky.observing import Exposure
 
 __all__ = ["write", "write_labels"]
 
@@ -275,9 +279,9 @@ HISTORY = (
 )
 
 
-def _visit_cards(star: Observed, exposure: object, i: int, flag: int) -> list[Card]:
-    target, mjd = star.target, exposure.mjd  # type: ignore[attr-defined]
-    rv, error, snr = exposure.rv_measured, exposure.rv_error, exposure.snr  # type: ignore
+def _visit_cards(star: Observed, exposure: Exposure, i: int, flag: int) -> list[Card]:
+    target, mjd = star.target, exposure.mjd
+    rv, error, snr = exposure.rv_measured, exposure.rv_error, exposure.snr
     correction = barycentric_correction(target.ra, target.dec, mjd)
     plate, fibre = 5000 + star.running[i - 1] // 300, 1 + star.running[i - 1] % 300
     failed = 999999.0
