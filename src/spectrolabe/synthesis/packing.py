@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ CONTINUUM_SPACINGS = (10.0, 5.0, 2.0)  # Å between the pixels at which a contin
 CONTINUUM_PRECISION = 1e-4  # relative; a continuum that needs more pixels is kept whole
 
 
-class Decoded(NDArrayOperatorsMixin):
+class Decoded(NDArrayOperatorsMixin, ABC):
     """What is indexed like a float32 array and decodes what is asked for.
 
     ``array[3]``, ``array[:10, ::5]``, arithmetic and ``np.asarray(array)`` work; the last decodes
@@ -24,8 +25,9 @@ class Decoded(NDArrayOperatorsMixin):
     shape: tuple[int, ...]
     dtype = np.dtype(np.float32)
 
+    @abstractmethod
     def __getitem__(self, key: Any) -> NDArray:
-        raise NotImplementedError
+        """Decode what is asked for."""
 
     @property
     def ndim(self) -> int:
