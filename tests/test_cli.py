@@ -34,24 +34,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-@pytest.fixture
-def invoke(monkeypatch, capsys):
-    """The same without a process: exit code, output, errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["spectrolabe", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "150")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
 def test_help_is_quick(record_property):
     walls, processor = [], []
     for _ in range(3):

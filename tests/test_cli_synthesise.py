@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from spectrolabe import cli
 from spectrolabe.synthesis import differential
 from spectrolabe.synthesis.grid import read_grid
 
@@ -26,21 +26,9 @@ ranges = [[5170.0, 5176.0]]
 
 
 @pytest.fixture
-def invoke(monkeypatch, capsys):
-    """Exit code, output and errors of the command."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["spectrolabe", "synthesise", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "150")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def invoke(invoke):
+    """Exit code, output and errors of the verb."""
+    return partial(invoke, "synthesise")
 
 
 @pytest.fixture
