@@ -205,11 +205,12 @@ def test_a_catalogue_without_stars(tmp_path, suffix):
     assert back["teff"].unit == "K"
 
 
-def test_the_content_tells_the_format(tmp_path):
-    for suffix in SUFFIXES:
-        write_catalogue(build(), tmp_path / f"a{suffix}", {})
-        renamed = (tmp_path / f"a{suffix}").rename(tmp_path / "renamed")
-        same(build(), read_catalogue(renamed))
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_content_tells_the_format(tmp_path, suffix):
+    write_catalogue(build(), tmp_path / f"a{suffix}", PROVENANCE)
+    back = read_catalogue((tmp_path / f"a{suffix}").rename(tmp_path / "renamed"))
+    same(build(), back)
+    assert back.meta["provenance"] == PROVENANCE
 
 
 def test_text_beyond_ascii(tmp_path):
