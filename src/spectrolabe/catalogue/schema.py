@@ -40,6 +40,11 @@ class ResultFlag(IntFlag):
     NOT_CONVERGED = 64
     INCONSISTENT = 128
     UNKNOWN_SURVEY = 256
+    OUT_OF_RANGE = 512
+    WRONG_VELOCITY = 1024
+    WRONG_WAVELENGTHS = 2048
+    EMISSION = 4096
+    SECOND_STAR = 8192
 
 
 RESULT_FLAGS: dict[ResultFlag, str] = {
@@ -52,6 +57,11 @@ RESULT_FLAGS: dict[ResultFlag, str] = {
     ResultFlag.NOT_CONVERGED: "the fit stopped before it converged",
     ResultFlag.INCONSISTENT: "the spectra of this star disagree with each other",
     ResultFlag.UNKNOWN_SURVEY: "a survey that the model was not trained on",
+    ResultFlag.OUT_OF_RANGE: "little or nothing of a spectrum within the wavelengths of the model",
+    ResultFlag.WRONG_VELOCITY: "lines are not where the stated velocity and frame put them",
+    ResultFlag.WRONG_WAVELENGTHS: "lines of different wavelengths give different velocities",
+    ResultFlag.EMISSION: "emission lines",
+    ResultFlag.SECOND_STAR: "lines of a second star",
 }
 
 BAD = (
@@ -60,6 +70,7 @@ BAD = (
     | ResultFlag.OUT_OF_COVERAGE
     | ResultFlag.POOR_FIT
     | ResultFlag.NOT_CONVERGED
+    | ResultFlag.SECOND_STAR
 )
 """The bits that set ``flag_bad``; any bit sets ``flag_warn``."""
 
