@@ -82,6 +82,8 @@ class Survey(ABC):
         Columns without which a table is not this survey's catalogue.
     rv_column, snr_column : tuple of str
         Candidates for the velocity in km/s and the S/N; the first that is there is taken.
+    telluric : bool
+        Whether absorption by the Earth's atmosphere is left in its optical spectra.
     """
 
     name: ClassVar[str]
@@ -93,6 +95,7 @@ class Survey(ABC):
     rv_column: ClassVar[tuple[str, ...]] = ()
     snr_column: ClassVar[tuple[str, ...]] = ()
     table_extension: ClassVar[int | str] = 1
+    telluric: ClassVar[bool] = True
 
     @abstractmethod
     def recognises(self, file: SurveyFile) -> bool:

@@ -70,6 +70,7 @@ class GaiaRVS(Survey):
 
     name = "gaia_rvs"
     title = "Gaia RVS"
+    telluric = False
     label_columns: ClassVar[Mapping[str, tuple[str, str]]] = {
         "teff": ("teff_gspspec", "teff_gspspec_sigma"),
         "logg": ("logg_gspspec", "logg_gspspec_sigma"),
