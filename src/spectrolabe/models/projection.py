@@ -1,0 +1,276 @@
+"""An emulator seen through an instrument: its basis at the instrument's resolution, as splines.
+
+What an instrument does to flux is linear, and so is flux in the latents. The line-spread function
+therefore acts once on the components of each patch, on a grid that is only as fine as the
+instrument needs; a star then costs one small product for each patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.models.emulator import Emulator
+from spectrolabe.spectra.broadening import FWHM, lsf_variance
+from spectrolabe.spectra.grid import checked_grid
+from spectrolabe.spectra.sampling import (
+    MARGIN,
+    REACH,
+    sample,
+    smoothed,
+    spline_coefficients,
+)
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT, doppler_shift
+
+__all__ = ["Projection", "emulated_flux", "emulated_jacobian"]
+
+SAMPLING = 4.0  # points of the grid per FWHM of the instrument
+NEAR = 1e-9  # wavelengths nearer than this, in ln(wavelength), are the same
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Latents of an emulator to spectra at the resolution of an instrument.
+
+    Parameters
+    ----------
+    patches : slice
+        The P' patches of the emulator that it needs.
+    start, step : float
+        ln(wavelength / Å) at rest of the first coefficient, and from one to the next.
+    size : int
+        J coefficients.
+    points : int
+        Coefficients per patch.
+    margin : int
+        By how many each patch reaches into its neighbours.
+    offset : Tensor, shape (J,)
+    components : Tensor, shape (P', K, points + 2 margin)
+    """
+
+    patches: slice
+    start: float
+    step: float
+    size: int
+    points: int
+    margin: int
+    offset: Tensor
+    components: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        emulator: Emulator,
+        low: float,
+        high: float,
+        resolution: float | tuple[ArrayLike, ArrayLike],
+    ) -> Projection:
+        """Return the projection for a range of wavelength.
+
+        Parameters
+        ----------
+        emulator : Emulator
+        low, high : float
+            Vacuum Angstrom at rest: the pixels' range, and room for velocities.
+        resolution : float or (wavelength, R)
+            R = wavelength / FWHM, one or as a table that ascends in wavelength; beyond the table R
+            is that of its end. A star's velocity moves lines within the table by little: that is
+            neglected.
+
+        Raises
+        ------
+        InputError
+            If the emulator does not hold the range, or R is higher than its own.
+
+        Notes
+        -----
+        Beyond the ends of the emulator its last pixel is repeated, so that flux within a FWHM of
+        them is approximate.
+        """
+        basis = emulator.basis
+        count, width = basis.offset.shape
+        low_x, high_x = _checked_range(emulator, low, high)
+        table = _table(resolution)
+        x_table, r_table = table
+        inside = (x_table >= low_x) & (x_table <= high_x)
+        ends = np.interp([low_x, high_x], x_table, r_table)
+        highest = float(max(ends.max(), r_table[inside].max(initial=0.0)))
+        lowest = float(min(ends.min(), r_table[inside].min(initial=np.inf)))
+        if highest > basis.resolution * (1 + 1e-9):
+            raise InputError(
+                "resolution",
+                expected=f"R up to {basis.resolution:g}, that of the emulator",
+                found=f"{highest:g}",
+                fix="Degrade the spectrum with convolve_lsf, or use another emulator.",
+            )
+
+        points = int(min(np.ceil(width * basis.step * SAMPLING * highest), width))
+        ratio = width / points  # native steps in one of the grid
+        reach = REACH / FWHM / lowest / basis.step  # in native steps
+        first = max(int((low_x - basis.start) / basis.step - reach - 3 * ratio) // width, 0)
+        last = min(int((high_x - basis.start) / basis.step + reach + 3 * ratio) // width, count - 1)
+        margin = int(np.ceil(reach / ratio)) + MARGIN
+        extra = int(np.ceil(margin * ratio + reach)) + MARGIN
+
+        patches = slice(first, last + 1)
+        start = basis.start + (first * width - margin * ratio) * basis.step
+        step = ratio * basis.step
+        size = (last + 1 - first) * points + 2 * margin
+        node = start + step * np.arange(size)
+        at = np.minimum(np.interp(node, x_table, r_table), highest)
+        sigma = np.sqrt(lsf_variance(at, basis.resolution)) / basis.step
+        position = np.arange(-margin, points + margin) * ratio + extra
+
+        offset = basis.offset[patches].double().numpy().reshape(1, -1)
+        filled = spline_coefficients(np.pad(offset, ((0, 0), (extra, extra)), mode="edge"))
+        everywhere = np.arange(-margin, size - margin) * ratio + extra
+        mean = spline_coefficients(smoothed(filled, everywhere, sigma))[0]
+
+        components = np.empty((last + 1 - first, basis.components.shape[1], len(position)))
+        for p, native in enumerate(basis.components[patches].double().numpy()):
+            padded = np.pad(native, ((0, 0), (extra, extra)))
+            if p == 0:
+                padded[:, :extra] = native[:, :1]
+            if p == last - first:
+                padded[:, -extra:] = native[:, -1:]
+            rows = slice(p * points, p * points + len(position))
+            components[p] = smoothed(spline_coefficients(padded), position, sigma[rows])
+        return cls(
+            patches,
+            start,
+            step,
+            size,
+            points,
+            margin,
+            torch.from_numpy(mean.astype(np.float32)),
+            torch.from_numpy(spline_coefficients(components).astype(np.float32)),
+        )
+
+    def coefficients(self, latents: Tensor, slopes: Tensor | None = None) -> NDArray:
+        """Return splines for `sample`, shape (N, 1 + J, size), float32.
+
+        Parameters
+        ----------
+        latents : Tensor, shape (N, P', K)
+            Of these patches: ``emulator.latents(labels, projection.patches)``.
+        slopes : Tensor, shape (N, J, P', K), optional
+            As ``emulator.latents_and_slopes`` gives them; they follow the flux.
+        """
+        every = latents[:, None]
+        if slopes is not None:
+            every = torch.cat([every, slopes], dim=1)
+        stars, rows, count, _ = every.shape
+        product = torch.bmm(every.flatten(0, 1).transpose(0, 1), self.components)
+        wide = product.shape[2]
+        turns = -(-wide // self.points)
+        # patches that overlap are added, all at once for each turn of as many points as a patch has
+        result = torch.zeros(stars * rows, count + turns - 1, self.points)
+        for turn in range(turns):
+            piece = product[:, :, turn * self.points : (turn + 1) * self.points].transpose(0, 1)
+            result[:, turn : turn + count, : piece.shape[2]] += piece
+        splines = result.flatten(1)[:, : self.size].unflatten(0, (stars, rows))
+        splines[:, 0] += self.offset
+        return splines.contiguous().numpy()
+
+
+def emulated_flux(
+    emulator: Emulator,
+    labels: ArrayLike,
+    wavelength: ArrayLike,
+    resolution: ArrayLike,
+    *,
+    rv: float = 0.0,
+    v_broad: float = 0.0,
+) -> NDArray:
+    """Return normalised flux as an instrument would see it; see `Emulator.flux`."""
+    grid, projection = _projection(emulator, wavelength, resolution, rv)
+    latents = emulator.latents(labels, projection.patches)
+    flux, _, _ = sample(
+        projection.coefficients(latents),
+        projection.start,
+        projection.step,
+        np.log(grid),
+        rv=rv,
+        v_broad=v_broad,
+    )
+    return flux[:, 0]
+
+
+def emulated_jacobian(
+    emulator: Emulator,
+    labels: ArrayLike,
+    wavelength: ArrayLike,
+    resolution: ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    rv: float = 0.0,
+    v_broad: float = 0.0,
+) -> tuple[NDArray, NDArray]:
+    """Return flux and its slopes with labels; see `Emulator.jacobian`."""
+    columns = None if names is None else [_column(emulator, name) for name in names]
+    grid, projection = _projection(emulator, wavelength, resolution, rv)
+    latents, slopes = emulator.latents_and_slopes(labels, columns, projection.patches)
+    flux, _, _ = sample(
+        projection.coefficients(latents, slopes),
+        projection.start,
+        projection.step,
+        np.log(grid),
+        rv=rv,
+        v_broad=v_broad,
+    )
+    return flux[:, 0], flux[:, 1:]
+
+
+def _column(emulator: Emulator, name: str) -> int:
+    if name not in emulator.names:
+        raise unknown_name("names", name, emulator.names, kind="label of the emulator")
+    return emulator.names.index(name)
+
+
+def _projection(
+    emulator: Emulator, wavelength: ArrayLike, resolution: ArrayLike, rv: float
+) -> tuple[NDArray, Projection]:
+    grid = checked_grid("wavelength", wavelength)
+    value = np.asarray(resolution, dtype=np.float64)
+    if value.shape not in ((), grid.shape):
+        raise InputError(
+            "resolution", expected=f"one R, or shape {grid.shape}", found=f"shape {value.shape}"
+        )
+    one = float(doppler_shift(1.0, rv))
+    table = (grid, value) if value.ndim else float(value)
+    return grid, Projection.of(emulator, grid[0] / one, grid[-1] / one, table)
+
+
+def _checked_range(emulator: Emulator, low: float, high: float) -> tuple[float, float]:
+    """ln of the range, which lies inside the emulator."""
+    first, last = emulator.wavelength[0], emulator.wavelength[-1]
+    if not (first * (1 - NEAR) <= low <= high <= last * (1 + NEAR)):
+        raise InputError(
+            "wavelength",
+            expected=f"{first:.1f} to {last:.1f} Å at rest, the range of the emulator",
+            found=f"{low:.1f} to {high:.1f} Å",
+            fix="Leave out the pixels beyond it, or use an emulator of that range.",
+        )
+    return float(np.log(low)), float(np.log(high))
+
+
+def _table(resolution: float | tuple[ArrayLike, ArrayLike]) -> tuple[NDArray, NDArray]:
+    """ln(wavelength) and R, both of shape (A,)."""
+    if isinstance(resolution, tuple):
+        grid = checked_grid("wavelength of the resolution", resolution[0])
+        value = np.asarray(resolution[1], dtype=np.float64)
+    else:
+        grid, value = np.array([1.0]), np.array([resolution], dtype=np.float64)
+    if value.shape != grid.shape or not (np.isfinite(value) & (value > 0)).all():
+        raise InputError(
+            "resolution",
+            expected=f"a positive, finite R for each of {len(grid)} wavelengths",
+            found=f"shape {value.shape}, {np.min(value)} to {np.max(value)}",
+        )
+    return np.log(grid), value
