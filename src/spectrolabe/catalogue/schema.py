@@ -17,6 +17,7 @@ from spectrolabe.labels import LABELS, label
 
 __all__ = [
     "BAD",
+    "FIT",
     "IDENTITY",
     "LABEL_FLAGS",
     "RESULT_FLAGS",
@@ -135,6 +136,19 @@ IDENTITY: dict[str, Column] = {
 
 REQUIRED = ("star_id", "spectrum_id", "survey", "file", "n_spectra", "snr")
 
+FIT: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("e_rv", "f4", "km/s", "1-sigma uncertainty of rv"),
+        Column("v_broad", "f4", "km/s", "Broadening by the star, FWHM of a Gaussian"),
+        Column("e_v_broad", "f4", "km/s", "1-sigma uncertainty of v_broad"),
+        Column("chi2", "f4", "", "Sum of the squared residuals over their variance"),
+        Column("n_pixels", "i4", "", "Pixels that the fit used"),
+        Column("n_clipped", "i4", "", "Pixels left out because no model fits them"),
+    )
+}
+"""What a fit of the whole spectrum says beside labels; after the identity, where there is a fit."""
+
 
 class Posterior(Protocol):
     """What is needed of a posterior of L labels for N stars, whichever model it is from."""
@@ -160,7 +174,9 @@ class Posterior(Protocol):
         """Shape (N,)."""
 
 
-def catalogue_columns(names: Sequence[str], identity: Sequence[str] = REQUIRED) -> list[Column]:
+def catalogue_columns(
+    names: Sequence[str], identity: Sequence[str] = REQUIRED, fit: bool = False
+) -> list[Column]:
     """Return the columns of a catalogue of these labels, in order.
 
     Parameters
@@ -169,8 +185,11 @@ def catalogue_columns(names: Sequence[str], identity: Sequence[str] = REQUIRED) 
         Labels of the registry.
     identity : sequence of str
         Names of the identity columns it has, among `IDENTITY`.
+    fit : bool
+        With the columns of `FIT`.
     """
     columns = [column for name, column in IDENTITY.items() if name in identity]
+    columns += FIT.values() if fit else ()
     for name in names:
         columns += _label_columns(name)
     for one, other in combinations(names, 2):
@@ -213,6 +232,7 @@ def build_catalogue(
     identity: Mapping[str, ArrayLike],
     result_flags: ArrayLike,
     label_flags: ArrayLike,
+    fit: Mapping[str, ArrayLike] | None = None,
 ) -> at.Table:
     """Return the catalogue of N stars and L labels, one row a star.
 
@@ -226,6 +246,8 @@ def build_catalogue(
         Bits of `ResultFlag`.
     label_flags : array_like of int, shape (N, L)
         Bits of `LabelFlag`. A NaN value gets ``NO_INFORMATION`` in any case.
+    fit : Mapping of str to array_like, shape (N,), optional
+        All columns of `FIT`.
 
     Returns
     -------
@@ -244,7 +266,8 @@ def build_catalogue(
     bits = _flags("label_flags", label_flags, (stars, len(names)), LabelFlag)
     bits = np.where(np.isnan(calibrated.mean), bits | LabelFlag.NO_INFORMATION, bits)
     values: dict[str, ArrayLike] = _identity(identity, calibrated.star_id)
-    columns = catalogue_columns(names, tuple(values))
+    columns = catalogue_columns(names, tuple(values), fit is not None)
+    values |= _fit(fit) if fit is not None else {}
     for i, name in enumerate(names):
         values[name], values[f"e_{name}"] = calibrated.mean[:, i], calibrated.sigma[:, i]
         values[f"raw_{name}"], values[f"raw_e_{name}"] = raw.mean[:, i], raw.sigma[:, i]
@@ -293,6 +316,14 @@ def _identity(identity: Mapping[str, ArrayLike], star_id: NDArray) -> dict[str, 
             fix=f"Missing: {', '.join(lacking)}.",
         )
     return values
+
+
+def _fit(fit: Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
+    if set(fit) != set(FIT):
+        raise InputError(
+            "catalogue", expected=f"of the fit {', '.join(FIT)}", found=", ".join(fit) or "nothing"
+        )
+    return fit
 
 
 def _flags(name: str, flags: ArrayLike, shape: tuple[int, ...], bits: type[IntFlag]) -> NDArray:
