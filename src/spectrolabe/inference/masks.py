@@ -1,4 +1,4 @@
-"""Pixels that a model of stars cannot explain: those that the Earth absorbs, or out of its range."""
+"""Pixels that a model of stars cannot explain: absorbed by the Earth, or out of its range."""
 
 from __future__ import annotations
 
