@@ -1,0 +1,87 @@
+"""The smooth curve that turns model flux into observed flux: a spline for each arm of a spectrum."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+__all__ = ["arms", "continuum_basis", "curvature_penalty"]
+
+GAP = 0.0015  # in ln(wavelength): a wider hole between pixels parts two arms
+# one coefficient for so much of ln(wavelength): 150 Å at 5000 Å below R = 5000, where wide errors
+# of the flux calibration are usual, 60 Å above it, where arms are short
+SPACING_LOW, SPACING_HIGH, HIGH_RESOLUTION = 0.03, 0.012, 5000.0
+SHORTEST = 0.004  # arms as short as this get a straight line
+
+
+def arms(log_wavelength: NDArray) -> list[slice]:
+    """Return the runs of pixels without a wide hole."""
+    cut = np.flatnonzero(np.diff(log_wavelength) > GAP) + 1
+    edges = [0, *cut.tolist(), len(log_wavelength)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def continuum_basis(
+    log_wavelength: NDArray, resolution: float, order: int | None
+) -> tuple[NDArray, NDArray]:
+    """Return smooth functions whose sums are continua, and which of them share an arm.
+
+    Parameters
+    ----------
+    log_wavelength : ndarray, shape (M,)
+    resolution : float
+        Decides how fine the default is.
+    order : int, optional
+        Of each arm: 0 a constant, 1 a line, up to 3 a polynomial, beyond it a cubic spline with
+        ``order + 1`` coefficients. By default by the width of the arm.
+
+    Returns
+    -------
+    basis : ndarray, shape (C, M), float32
+        B-splines: positive, and their sum is 1 at every pixel.
+    arm : ndarray, shape (C,), int
+    """
+    rows, arm = [], []
+    for number, part in enumerate(arms(log_wavelength)):
+        x = log_wavelength[part]
+        count = _count(x, resolution) if order is None else order + 1
+        values = _splines(x, min(count, max(len(x) // 4, 1)))
+        full = np.zeros((len(values), len(log_wavelength)), dtype=np.float32)
+        full[:, part] = values
+        rows.append(full)
+        arm += [number] * len(values)
+    return np.concatenate(rows), np.array(arm)
+
+
+def _count(x: NDArray, resolution: float) -> int:
+    width = x[-1] - x[0]
+    if width < SHORTEST:
+        return 2
+    spacing = SPACING_HIGH if resolution >= HIGH_RESOLUTION else SPACING_LOW
+    return 3 + max(int(round(width / spacing)), 1)
+
+
+def _splines(x: NDArray, count: int) -> NDArray:
+    """``count`` B-splines of degree 3, or less if they are fewer than four, shape (count, M)."""
+    degree = min(count - 1, 3)
+    if x[-1] == x[0]:
+        return np.ones((1, len(x)))
+    inner = np.linspace(x[0], x[-1], count - degree + 1)
+    knots = np.r_[[x[0]] * degree, inner, [x[-1]] * degree]
+    return BSpline.design_matrix(x, knots, degree).toarray().T
+
+
+def curvature_penalty(arm: NDArray) -> NDArray:
+    """Return the matrix that is the sum of squared second differences inside each arm, (C, C).
+
+    A small multiple of it carries a continuum smoothly across pixels that cannot be used.
+    """
+    count = len(arm)
+    matrix = 1e-3 * np.eye(count)
+    for i in range(count - 2):
+        if arm[i] == arm[i + 2]:
+            row = np.zeros(count)
+            row[i : i + 3] = 1.0, -2.0, 1.0
+            matrix += np.outer(row, row)
+    return matrix
