@@ -169,7 +169,9 @@ def box_step(
     at_edge = np.where(known, 0, 2)  # -1 at the lower, 1 at the upper edge, 2 never moves
     step = np.zeros_like(x)
     for _ in range(ROUNDS):
-        step = _solve(damped, slope, np.select([at_edge == -1, at_edge == 1], [below, above]), at_edge)
+        step = _solve(
+            damped, slope, np.select([at_edge == -1, at_edge == 1], [below, above]), at_edge
+        )
         push = slope + np.einsum("npq,nq->np", damped, step)
         edge = np.where((at_edge == 0) & (step < below), -1, at_edge)
         edge = np.where((at_edge == 0) & (step > above), 1, edge)

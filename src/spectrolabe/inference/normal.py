@@ -8,6 +8,7 @@ eliminated (the Schur complement) says how well those are known with the continu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,7 +119,7 @@ def solve_continuum(
 
 
 def normal_equations(
-    data: Data, solved: Solved, slopes: NDArray
+    data: Data, solved: Solved, slopes: Sequence[NDArray]
 ) -> tuple[NDArray, NDArray]:
     """Return gradient, shape (P,), and curvature, shape (P, P), with the continuum taken out.
 
@@ -126,17 +127,22 @@ def normal_equations(
     ----------
     data : Data
     solved : Solved
-    slopes : ndarray, shape (P, M), float32
-        Of the model flux without continuum; overwritten.
+    slopes : sequence of ndarray, shape (A, M) or (M,), float32
+        Of the model flux without continuum with all P parameters, in blocks.
     """
     scale = solved.continuum * data.root
     residual = solved.residual
     if solved.weight is not None:
         scale = scale * solved.weight
         residual = residual * solved.weight
-    slopes *= scale
-    mixed = (slopes @ solved.columns.T).astype(np.float64)
+    blocks = [np.atleast_2d(block) for block in slopes]
+    columns = np.empty((sum(map(len, blocks)), len(scale)), dtype=np.float32)
+    row = 0
+    for block in blocks:
+        np.multiply(block, scale, out=columns[row : row + len(block)])
+        row += len(block)
+    mixed = (columns @ solved.columns.T).astype(np.float64)
     eliminated = cho_solve(solved.factor, mixed.T, check_finite=False)
     rest = (solved.columns @ residual).astype(np.float64) - data.ridge @ solved.coefficients
-    gradient = -(slopes @ residual).astype(np.float64) + rest @ eliminated
-    return gradient, _gram(slopes) - mixed @ eliminated
+    gradient = -(columns @ residual).astype(np.float64) + rest @ eliminated
+    return gradient, _gram(columns) - mixed @ eliminated

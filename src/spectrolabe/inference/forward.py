@@ -1,0 +1,342 @@
+"""Model spectra of stars compared with the observed ones: chi2, its gradient and its curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from spectrolabe.errors import InputError
+from spectrolabe.inference.levenberg import Local
+from spectrolabe.inference.normal import (
+    FIRST_ROUNDS,
+    ROUNDS,
+    Data,
+    Solved,
+    normal_equations,
+    solve_continuum,
+)
+from spectrolabe.inference.pieces import Piece
+from spectrolabe.inference.priors import Priors
+from spectrolabe.models.emulator import Emulator
+from spectrolabe.spectra.sampling import sample
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+
+__all__ = ["Forward", "Problem", "Robust"]
+
+CLIP = 5.0  # standard deviations, or of the typical residual where that is larger
+NARROWEST, WIDEST, USUAL = 0.5, 200.0, 5.0  # km/s: range and start of v_broad
+V_BROAD_SPREAD = 5.0  # km/s
+LEAST_ROOM = 30.0  # km/s about its start in which a velocity is looked for, or
+ROOM = 0.7  # FWHM of the instrument, if that is more
+CHUNK = 32  # points computed at once
+
+
+class Robust(IntEnum):
+    """What becomes of pixels that do not fit."""
+
+    HUBER = 0  # they count less
+    CLIP = 1  # found at the next evaluation, and left out from then on
+    PLAIN = 2  # all that are left count as they are
+
+
+class Rendered(NamedTuple):
+    """A piece of n stars: flux and slopes with labels (n, 1 + J, M), and two more slopes (n, M)."""
+
+    flux: NDArray
+    rv_slope: NDArray
+    broad_slope: NDArray
+
+
+class Forward:
+    """Stars whose spectra are of the same kinds, and can be computed together.
+
+    The parameters of a star are its J labels, the square of ``v_broad`` if that is fitted (the
+    spectrum depends smoothly on it, also at 0), and a velocity for each spectrum.
+
+    Parameters
+    ----------
+    emulators : sequence of Emulator
+        With the same labels.
+    pieces : sequence of sequence of Piece
+        Of N stars, each with pieces of the same kinds.
+    labels : array_like, shape (N, L)
+        All labels of the emulators; those not fitted stay at these values.
+    columns : sequence of int
+        The J labels that are fitted.
+    shift : array_like, shape (N, S)
+        Velocities to begin with, km/s.
+    fit_broadening : bool
+        Otherwise ``v_broad`` is 0.
+    priors : Priors
+    """
+
+    def __init__(
+        self,
+        emulators: Sequence[Emulator],
+        pieces: Sequence[Sequence[Piece]],
+        labels: ArrayLike,
+        columns: Sequence[int],
+        shift: ArrayLike,
+        *,
+        fit_broadening: bool,
+        priors: Priors,
+    ) -> None:
+        self.emulators, self.pieces, self.priors = emulators, pieces, priors
+        self.labels = np.array(labels, dtype=np.float64)
+        self.columns, self.broad = list(columns), int(fit_broadening)
+        self.data: list[list[Data]] = [[piece.data for piece in star] for star in pieces]
+        self.weight: list[list[NDArray | None]] = [[None] * len(star) for star in pieces]
+        self.robust = np.full(len(pieces), Robust.HUBER)
+        if any([p.kind for p in star] != [p.kind for p in pieces[0]] for star in pieces):
+            raise InputError("stars", expected="spectra of the same kinds", found="others")
+        shift = np.asarray(shift, dtype=np.float64)
+        low, high = (getattr(emulators[0], key)[self.columns] for key in ("low", "high"))
+        room = self._room(shift.shape[1])
+        wide, ones = [USUAL**2] * self.broad, np.ones((len(shift), 1))
+        start = np.clip(self.labels[:, self.columns], low, high)
+        self.start = np.hstack([start, ones * wide, shift])
+        self.low = np.hstack([ones * low, ones * [NARROWEST**2] * self.broad, shift - room])
+        self.high = np.hstack([ones * high, ones * [WIDEST**2] * self.broad, shift + room])
+
+    def _room(self, spectra: int) -> NDArray:
+        room = np.full(spectra, LEAST_ROOM)
+        for piece in self.pieces[0]:
+            width = ROOM * SPEED_OF_LIGHT / piece.resolution
+            room[piece.spectrum] = max(room[piece.spectrum], width)
+        return room
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The J labels, and ``v_broad`` if it is fitted."""
+        labels = tuple(self.emulators[0].names[c] for c in self.columns)
+        return (*labels, "v_broad") if self.broad else labels
+
+    def v_broad(self, parameters: NDArray) -> NDArray:
+        """Return the broadening of parameters, shape (n, P), in km/s."""
+        if not self.broad:
+            return np.zeros(len(parameters))
+        return np.sqrt(parameters[:, len(self.columns)])
+
+    def full_labels(self, rows: NDArray, parameters: NDArray) -> NDArray:
+        """Return all labels, shape (n, L)."""
+        full = self.labels[rows]
+        full[:, self.columns] = parameters[:, : len(self.columns)]
+        return full
+
+    def render(self, rows: NDArray, parameters: NDArray, *, slopes: bool) -> Iterator[Rendered]:
+        """Yield each piece of the stars, without continuum.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n,), int
+            Which stars; one may be there many times.
+        parameters : ndarray, shape (n, P)
+        slopes : bool
+            Whether those with labels are wanted.
+        """
+        labels, v_broad = self.full_labels(rows, parameters), self.v_broad(parameters)
+        first_rv = len(self.columns) + self.broad
+        latents: dict[tuple[int, int, int], tuple[Tensor, Tensor | None]] = {}
+        splines: dict[int, NDArray] = {}
+        for p, piece in enumerate(self.pieces[0]):
+            projection, emulator = piece.projection, self.emulators[piece.emulator]
+            key = (piece.emulator, projection.patches.start, projection.patches.stop)
+            if id(projection) not in splines:
+                if key not in latents:
+                    latents[key] = (
+                        emulator.latents_and_slopes(labels, self.columns, projection.patches)
+                        if slopes
+                        else (emulator.latents(labels, projection.patches), None)
+                    )
+                splines[id(projection)] = projection.coefficients(*latents[key])
+            yield Rendered(
+                *sample(
+                    splines[id(projection)],
+                    projection.start,
+                    projection.step,
+                    self._pixels(rows, p),
+                    rv=parameters[:, first_rv + piece.spectrum],
+                    v_broad=v_broad,
+                )
+            )
+
+    def _pixels(self, rows: NDArray, p: int) -> NDArray:
+        grids = [self.pieces[n][p].log_wavelength for n in rows]
+        if all(grid is grids[0] for grid in grids):
+            return grids[0]
+        return np.stack(grids)
+
+    def evaluate(self, rows: NDArray, parameters: NDArray) -> Local:
+        """Return half of chi2 with the priors, its gradient and curvature; continua eliminated.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n,), int
+        parameters : ndarray, shape (n, P)
+        """
+        rows, parameters = np.asarray(rows), np.asarray(parameters, dtype=np.float64)
+        parts = [
+            self._chunk(rows[k : k + CHUNK], parameters[k : k + CHUNK])
+            for k in range(0, len(rows), CHUNK)
+        ]
+        return Local(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _chunk(self, rows: NDArray, parameters: NDArray) -> Local:
+        count, fitted = parameters.shape
+        local = self._prior(rows, parameters)
+        labels = len(self.columns)
+        width = 2.0 * self.v_broad(parameters).astype(np.float32)
+        for p, rendered in enumerate(self.render(rows, parameters, slopes=True)):
+            rv = labels + self.broad + self.pieces[0][p].spectrum
+            where = [*range(labels + self.broad), rv]
+            for i, n in enumerate(rows):
+                solved = self._solve(n, p, rendered.flux[i, 0])
+                blocks = [rendered.flux[i, 1:], rendered.rv_slope[i]]
+                if self.broad:
+                    blocks.insert(1, rendered.broad_slope[i] / width[i])
+                gradient, curvature = normal_equations(self.data[n][p], solved, blocks)
+                local.value[i] += solved.value
+                local.gradient[i, where] += gradient
+                local.curvature[i][np.ix_(where, where)] += curvature
+        self.robust[rows[self.robust[rows] == Robust.CLIP]] = Robust.PLAIN
+        return local
+
+    def _prior(self, rows: NDArray, parameters: NDArray) -> Local:
+        full = self.full_labels(rows, parameters)
+        residual, slope = self.priors.residuals(self.emulators[0].names, full, self.columns)
+        count, fitted = parameters.shape
+        labels = len(self.columns)
+        gradient, curvature = np.zeros((count, fitted)), np.zeros((count, fitted, fitted))
+        gradient[:, :labels] = np.einsum("nq,nqj->nj", residual, slope)
+        curvature[:, :labels, :labels] = np.einsum("nqj,nqk->njk", slope, slope)
+        return Local(0.5 * (residual**2).sum(axis=1), gradient, curvature)
+
+    def _solve(self, n: int, p: int, flux: NDArray) -> Solved:
+        """The continuum of a piece, and what the state of the star asks for."""
+        data, weight = self.data[n][p], self.weight[n][p]
+        if self.robust[n] == Robust.PLAIN:
+            return solve_continuum(data, flux, None, robust=False)
+        rounds = FIRST_ROUNDS if weight is None else ROUNDS
+        solved = solve_continuum(data, flux, weight, robust=True, rounds=rounds)
+        if weight is None:
+            self.weight[n][p] = solved.weight
+        if self.robust[n] == Robust.CLIP:
+            self.data[n][p] = _clipped(data, solved.residual)
+            return solve_continuum(self.data[n][p], flux, None, robust=False)
+        return solved
+
+    def best(self, rows: NDArray, parameters: NDArray) -> list[list[tuple[NDArray, Solved]]]:
+        """Return flux and continuum of every piece of the stars at these parameters."""
+        result: list[list[tuple[NDArray, Solved]]] = [[] for _ in rows]
+        for k in range(0, len(rows), CHUNK):
+            some = rows[k : k + CHUNK]
+            rendered = self.render(some, parameters[k : k + CHUNK], slopes=False)
+            for p, one in enumerate(rendered):
+                for i, n in enumerate(some):
+                    solved = self._solve(n, p, one.flux[i, 0])
+                    result[k + i].append((one.flux[i, 0], solved))
+        return result
+
+    def prior_precision(self, parameters: NDArray) -> NDArray:
+        """Return what the priors add to the curvature, shape (N, P, P)."""
+        return self._prior(np.arange(len(self.pieces)), parameters).curvature
+
+    def used(self, n: int) -> int:
+        """Return how many pixels of a star count."""
+        return sum(int(np.count_nonzero(data.root)) for data in self.data[n])
+
+    def clipped(self, n: int) -> int:
+        """Return how many pixels of a star were found not to fit."""
+        return sum(int(np.count_nonzero(p.data.root)) for p in self.pieces[n]) - self.used(n)
+
+
+def _clipped(data: Data, residual: NDArray) -> Data:
+    """Leave out pixels that no noise explains."""
+    size = np.abs(residual[data.root > 0])
+    typical = max(1.4826 * float(np.median(size)), 1.0) if len(size) else 1.0
+    keep = np.abs(residual) <= CLIP * typical
+    return data._replace(root=np.where(keep, data.root, np.float32(0.0)))
+
+
+class Problem:
+    """The posterior of one star, for methods that only ask for its value.
+
+    Continua and velocities are at their best for each set of labels; velocities are solved for by
+    one step from where they are, which is exact near the minimum.
+
+    Parameters
+    ----------
+    forward : Forward
+    row : int
+        Which of its stars.
+    parameters : ndarray, shape (P,), optional
+        Of a fit that was done; otherwise the start.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The J labels that are fitted, then ``v_broad`` (km/s) if it is.
+    low, high, start, spread : ndarray
+        Range, best known values, and usual scatter of the parameters.
+    """
+
+    def __init__(self, forward: Forward, row: int, parameters: NDArray | None = None) -> None:
+        self.forward, self.row = forward, row
+        self.names = forward.names
+        self._labels, self._count = len(forward.columns), len(self.names)
+        at = forward.start[row] if parameters is None else np.asarray(parameters, dtype=np.float64)
+        self._velocities = at[self._count :]
+        outwards = lambda x: self._outwards(x[: self._count])  # noqa: E731
+        self.start, self.low, self.high = map(outwards, (at, forward.low[row], forward.high[row]))
+        spread = forward.emulators[0].spread[forward.columns]
+        self.spread = np.append(spread, [V_BROAD_SPREAD] * forward.broad)
+
+    def _outwards(self, parameters: NDArray) -> NDArray:
+        theta = parameters.copy()
+        theta[self._labels :] = np.sqrt(theta[self._labels :])
+        return theta
+
+    def minus_log_posterior(self, theta: ArrayLike) -> NDArray:
+        """Return -ln(posterior) but for a constant, shape (K,).
+
+        Parameters
+        ----------
+        theta : array_like, shape (K, J)
+            In the order of ``names``; inside ``low`` and ``high``.
+        """
+        points = np.atleast_2d(np.array(theta, dtype=np.float64))
+        if points.shape[1] != self._count:
+            raise InputError(
+                "theta",
+                expected=f"shape (points, {self._count}): {', '.join(self.names)}",
+                found=f"shape {points.shape}",
+            )
+        points[:, self._labels :] **= 2
+        velocities = np.broadcast_to(self._velocities, (len(points), len(self._velocities)))
+        parameters = np.hstack([points, velocities])
+        parts = [self._values(parameters[k : k + CHUNK]) for k in range(0, len(points), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def _values(self, parameters: NDArray) -> NDArray:
+        forward, row = self.forward, self.row
+        rows = np.full(len(parameters), row)
+        value = forward._prior(rows, parameters).value
+        spectra = len(self._velocities)
+        gradient, curvature = np.zeros((len(rows), spectra)), np.zeros((len(rows), spectra))
+        for p, rendered in enumerate(forward.render(rows, parameters, slopes=False)):
+            s = forward.pieces[row][p].spectrum
+            for i in range(len(rows)):
+                solved = forward._solve(row, p, rendered.flux[i, 0])
+                slope, bend = normal_equations(forward.data[row][p], solved, [rendered.rv_slope[i]])
+                value[i] += solved.value
+                gradient[i, s] += slope[0]
+                curvature[i, s] += bend[0, 0]
+        room = forward.high[row, self._count :] - forward.low[row, self._count :]
+        known = curvature > 1.0 / room**2
+        gain = 0.5 * gradient**2 / np.where(known, curvature, np.inf)
+        return value - gain.sum(axis=1)

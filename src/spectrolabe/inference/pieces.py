@@ -1,0 +1,212 @@
+"""Observed spectra cut into pieces, each within one emulator, ready to be compared with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrolabe.errors import InputError
+from spectrolabe.inference.continuum import continuum_basis, curvature_penalty
+from spectrolabe.inference.masks import usable_ivar
+from spectrolabe.inference.normal import Data
+from spectrolabe.models.emulator import Emulator
+from spectrolabe.models.projection import Projection
+from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+
+__all__ = ["Piece", "cut"]
+
+REACH = 700.0  # km/s: projections have room for velocities in multiples of it
+RANGE_STEP = 0.002  # in ln(wavelength): ranges of projections are rounded outwards to it
+NODES = 16  # at which a resolution that varies with wavelength is taken over
+R_STEP = 0.005  # to which it is rounded there, relative
+LEAST_LEVEL = 0.05  # of the median: the model error does not fall below that of such a flux
+RIDGE = 1e-6  # of the information on the continuum: only counts where there is none
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A spectrum of a star, or the part of it that one emulator describes.
+
+    Parameters
+    ----------
+    spectrum : int
+        Which of the star's.
+    emulator : int
+    pixels : slice
+        Of the spectrum.
+    log_wavelength : ndarray, shape (M,)
+    projection : Projection
+    data : Data
+        In units of ``scale``.
+    scale : float
+        Flux of the spectrum per unit of ``data``.
+    resolution : float
+        A typical R.
+    """
+
+    spectrum: int
+    emulator: int
+    pixels: slice
+    log_wavelength: NDArray
+    projection: Projection
+    data: Data
+    scale: float
+    resolution: float
+
+    @property
+    def kind(self) -> tuple[int, int, int, int, int]:
+        """Pieces of the same kind can be computed together."""
+        shape = self.data.basis.shape
+        return (self.spectrum, self.emulator, id(self.projection), *shape)
+
+
+def cut(
+    star: Sequence[Spectrum],
+    emulators: Sequence[Emulator],
+    shift: NDArray,
+    *,
+    order: int | None,
+    model_error: float,
+) -> list[Piece]:
+    """Return the pieces of the spectra of one star that have usable pixels.
+
+    Parameters
+    ----------
+    star : sequence of Spectrum
+    emulators : sequence of Emulator
+    shift : ndarray, shape (S,)
+        Velocity of each wavelength scale, km/s.
+    order : int, optional
+        Of the continuum; see `continuum_basis`.
+    model_error : float
+        Error of the emulator, relative to the flux, added to that of each pixel.
+
+    Raises
+    ------
+    InputError
+        If a spectrum's R is higher than that of the emulator.
+    """
+    pieces = []
+    for s, spectrum in enumerate(star):
+        left = spectrum.ivar > 0
+        for e, emulator in enumerate(emulators):
+            ivar = np.where(left, usable_ivar(spectrum, emulator, float(shift[s])), 0.0)
+            if not (ivar > 0).any():
+                continue
+            left &= ~(ivar > 0)
+            pixels = _within(spectrum, emulator)
+            piece = _piece(spectrum, emulator, pixels, ivar[pixels], float(shift[s]), order)
+            data, scale = _data(spectrum.flux[pixels], ivar[pixels], piece[1], model_error)
+            pieces.append(Piece(s, e, pixels, piece[0], piece[2], data, scale, piece[3]))
+    return pieces
+
+
+def _within(spectrum: Spectrum, emulator: Emulator) -> slice:
+    """Pixels that the emulator describes at one velocity or another; not a matter of the star."""
+    room = 1 + REACH / SPEED_OF_LIGHT
+    low, high = emulator.wavelength[0] / room, emulator.wavelength[-1] * room
+    first, last = np.searchsorted(spectrum.wavelength, [low, high])
+    return slice(int(first), int(last))
+
+
+def _piece(
+    spectrum: Spectrum,
+    emulator: Emulator,
+    pixels: slice,
+    ivar: NDArray,
+    shift: float,
+    order: int | None,
+) -> tuple[NDArray, tuple[NDArray, NDArray], Projection, float]:
+    wavelength = spectrum.wavelength[pixels]
+    table = _resolution(spectrum, emulator, pixels)
+    typical = float(np.median(table[1])) if isinstance(table, tuple) else table
+    reach = REACH * max(int(np.ceil((abs(shift) + 150.0) / REACH)), 1)
+    projection = _projection(emulator, *_range(wavelength, emulator, reach), table)
+    log, basis, penalty = _continuum(wavelength.tobytes(), typical, order)
+    return log, (basis, penalty), projection, typical
+
+
+def _range(wavelength: NDArray, emulator: Emulator, reach: float) -> tuple[float, float]:
+    room = np.log1p(reach / SPEED_OF_LIGHT)
+    low = np.floor((np.log(wavelength[0]) - room) / RANGE_STEP) * RANGE_STEP
+    high = np.ceil((np.log(wavelength[-1]) + room) / RANGE_STEP) * RANGE_STEP
+    first, last = emulator.wavelength[[0, -1]]
+    return float(max(np.exp(low), first)), float(min(np.exp(high), last))
+
+
+def _resolution(
+    spectrum: Spectrum, emulator: Emulator, pixels: slice
+) -> float | tuple[tuple[float, ...], tuple[float, ...]]:
+    """R, or a table of it, rounded so that like spectra share a projection."""
+    highest = float(np.max(spectrum.resolution))
+    if highest > emulator.resolution * (1 + 2 * R_STEP):
+        raise InputError(
+            spectrum.where,
+            expected=f"R up to {emulator.resolution:g}, that of the emulator",
+            found=f"{highest:.0f}",
+            fix="Degrade it with spectra.convolve_lsf, and state the new R.",
+        )
+    if isinstance(spectrum.resolution, float):
+        return min(spectrum.resolution, emulator.resolution)
+    wavelength = spectrum.wavelength[pixels]
+    node = np.exp(np.linspace(np.log(wavelength[0]), np.log(wavelength[-1]), NODES))
+    value = np.interp(node, wavelength, spectrum.resolution[pixels])
+    value = np.exp(np.round(np.log(value) / R_STEP) * R_STEP)
+    value = np.minimum(value, emulator.resolution)
+    if np.ptp(value) == 0:
+        return float(value[0])
+    return tuple(node.tolist()), tuple(value.tolist())
+
+
+@lru_cache(maxsize=64)
+def _projection(
+    emulator: Emulator,
+    low: float,
+    high: float,
+    table: float | tuple[tuple[float, ...], tuple[float, ...]],
+) -> Projection:
+    return Projection.of(emulator, low, high, table)
+
+
+@lru_cache(maxsize=64)
+def _continuum(
+    wavelength: bytes, resolution: float, order: int | None
+) -> tuple[NDArray, NDArray, NDArray]:
+    log = np.log(np.frombuffer(wavelength, dtype=np.float64))
+    basis, arm = continuum_basis(log, resolution, order)
+    return log, basis, curvature_penalty(arm)
+
+
+def _data(
+    flux: NDArray, ivar: NDArray, basis: tuple[NDArray, NDArray], model_error: float
+) -> tuple[Data, float]:
+    """Scaled flux, and errors that include that of the model."""
+    functions, penalty = basis
+    good = ivar > 0
+    scale = float(np.median(np.abs(flux[good]))) or 1.0
+    values = np.where(good, flux, 0.0).astype(np.float32) / np.float32(scale)
+    level = np.maximum(_level(values, good, functions), LEAST_LEVEL)
+    with np.errstate(divide="ignore"):
+        variance = 1.0 / (ivar.astype(np.float64) * scale**2) + (model_error * level) ** 2
+    root = np.where(good, 1.0 / np.sqrt(variance), 0.0).astype(np.float32)
+    information = float((root.astype(np.float64) ** 2).sum()) / len(functions)
+    return Data(values, root, functions, RIDGE * information * penalty), scale
+
+
+def _level(values: NDArray, good: NDArray, functions: NDArray) -> NDArray:
+    """A smooth curve through most of the pixels, whatever a few of them say."""
+    weight = good.astype(np.float32)
+    gentle = 1e-4 * good.sum() / len(functions) * np.eye(len(functions))
+    for _ in range(6):
+        weighted = functions * weight
+        matrix = (weighted @ functions.T).astype(np.float64) + gentle
+        level = np.linalg.solve(matrix, (weighted @ values).astype(np.float64)) @ functions
+        distance = np.abs(values - level)
+        typical = max(float(np.median(distance[good])), 1e-6)
+        weight = (good / np.maximum(distance / typical, 1.0)).astype(np.float32)
+    return np.asarray(level)
