@@ -1,0 +1,1 @@
+"""Labels on one scale: trends found with stars whose labels are known from elsewhere."""

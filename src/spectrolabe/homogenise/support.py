@@ -1,0 +1,69 @@
+"""Where anchors support a correction, and how it fades where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from spectrolabe.labels import read_only
+
+__all__ = ["Support"]
+
+NEIGHBOURS = 4
+# spreads of the anchors in Teff, log g, [Fe/H] are used within these bounds: below, they would be
+# those of errors; above, trends may turn between two anchors
+NARROW, WIDE = np.array([100.0, 0.1, 0.05]), np.array([600.0, 0.6, 0.3])
+USUAL = 0.95  # of the anchors are within the limit of the others
+LIMITS = 0.25, 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Distance to the nearest anchors in Teff, log g and [Fe/H], each over the anchors' spread.
+
+    Parameters
+    ----------
+    points : ndarray, shape (N, 3)
+        Measured labels of the anchors.
+    width : ndarray, shape (3,)
+        Unit of distance along each axis.
+    limit : float
+        Distance to the fourth nearest anchor up to which a correction holds in full.
+    """
+
+    points: NDArray
+    width: NDArray
+    limit: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", read_only(self.points, np.float64))
+        object.__setattr__(self, "width", read_only(self.width, np.float64))
+        object.__setattr__(self, "_tree", cKDTree(self.points / self.width))
+
+    @classmethod
+    def of(cls, points: NDArray) -> Support:
+        """Return the support by anchors with these measured labels, shape (N, 3)."""
+        width = np.clip(points.std(axis=0), NARROW, WIDE)
+        nearest, _ = cKDTree(points / width).query(points / width, k=NEIGHBOURS + 1)
+        limit = float(np.quantile(nearest[:, -1], USUAL, method="inverted_cdf"))
+        return cls(points, width, float(np.clip(limit, *LIMITS)))
+
+    def distance(self, points: NDArray) -> NDArray:
+        """Return the distance of stars to their fourth nearest anchor, shape (N,).
+
+        It is infinite where a label is NaN.
+        """
+        known = np.isfinite(points).all(axis=1)
+        found = np.full(len(points), np.inf)
+        scaled = points[known] / self.width
+        nearest, _ = self._tree.query(scaled, k=NEIGHBOURS)  # type: ignore[attr-defined]
+        found[known] = nearest[:, -1]
+        return found
+
+    def share(self, distance: NDArray) -> NDArray:
+        """Return how much of a correction is applied: 1 to the limit, 0 beyond its double."""
+        beyond = np.clip(distance / self.limit - 1.0, 0.0, 1.0)
+        return 0.5 * (1.0 + np.cos(np.pi * beyond))
