@@ -70,6 +70,8 @@ class Projection:
         low: float,
         high: float,
         resolution: float | tuple[ArrayLike, ArrayLike],
+        *,
+        room: float = 1000.0,
     ) -> Projection:
         """Return the projection for a range of wavelength.
 
@@ -77,11 +79,13 @@ class Projection:
         ----------
         emulator : Emulator
         low, high : float
-            Vacuum Angstrom at rest: the pixels' range, and room for velocities.
+            Vacuum Angstrom at rest: the range of the pixels.
         resolution : float or (wavelength, R)
             R = wavelength / FWHM, one or as a table that ascends in wavelength; beyond the table R
             is that of its end. A star's velocity moves lines within the table by little: that is
             neglected.
+        room : float
+            km/s on both sides for velocity and broadening, as far as the emulator reaches.
 
         Raises
         ------
@@ -95,7 +99,7 @@ class Projection:
         """
         basis = emulator.basis
         count, width = basis.offset.shape
-        low_x, high_x = _checked_range(emulator, low, high)
+        low_x, high_x = _checked_range(emulator, low, high, room / SPEED_OF_LIGHT)
         table = _table(resolution)
         x_table, r_table = table
         inside = (x_table >= low_x) & (x_table <= high_x)
@@ -189,7 +193,7 @@ def emulated_flux(
     v_broad: float = 0.0,
 ) -> NDArray:
     """Return normalised flux as an instrument would see it; see `Emulator.flux`."""
-    grid, projection = _projection(emulator, wavelength, resolution, rv)
+    grid, projection = _projection(emulator, wavelength, resolution, rv, v_broad)
     latents = emulator.latents(labels, projection.patches)
     flux, _, _ = sample(
         projection.coefficients(latents),
@@ -214,7 +218,7 @@ def emulated_jacobian(
 ) -> tuple[NDArray, NDArray]:
     """Return flux and its slopes with labels; see `Emulator.jacobian`."""
     columns = None if names is None else [_column(emulator, name) for name in names]
-    grid, projection = _projection(emulator, wavelength, resolution, rv)
+    grid, projection = _projection(emulator, wavelength, resolution, rv, v_broad)
     latents, slopes = emulator.latents_and_slopes(labels, columns, projection.patches)
     flux, _, _ = sample(
         projection.coefficients(latents, slopes),
@@ -234,7 +238,7 @@ def _column(emulator: Emulator, name: str) -> int:
 
 
 def _projection(
-    emulator: Emulator, wavelength: ArrayLike, resolution: ArrayLike, rv: float
+    emulator: Emulator, wavelength: ArrayLike, resolution: ArrayLike, rv: float, v_broad: float
 ) -> tuple[NDArray, Projection]:
     grid = checked_grid("wavelength", wavelength)
     value = np.asarray(resolution, dtype=np.float64)
@@ -244,11 +248,12 @@ def _projection(
         )
     one = float(doppler_shift(1.0, rv))
     table = (grid, value) if value.ndim else float(value)
-    return grid, Projection.of(emulator, grid[0] / one, grid[-1] / one, table)
+    room = REACH * v_broad / FWHM
+    return grid, Projection.of(emulator, grid[0] / one, grid[-1] / one, table, room=room)
 
 
-def _checked_range(emulator: Emulator, low: float, high: float) -> tuple[float, float]:
-    """ln of the range, which lies inside the emulator."""
+def _checked_range(emulator: Emulator, low: float, high: float, room: float) -> tuple[float, float]:
+    """ln of the range, which lies inside the emulator, with as much room as there is."""
     first, last = emulator.wavelength[0], emulator.wavelength[-1]
     if not (first * (1 - NEAR) <= low <= high <= last * (1 + NEAR)):
         raise InputError(
@@ -257,7 +262,7 @@ def _checked_range(emulator: Emulator, low: float, high: float) -> tuple[float, 
             found=f"{low:.1f} to {high:.1f} Å",
             fix="Leave out the pixels beyond it, or use an emulator of that range.",
         )
-    return float(np.log(low)), float(np.log(high))
+    return float(np.log(max(low * (1 - room), first))), float(np.log(min(high * (1 + room), last)))
 
 
 def _table(resolution: float | tuple[ArrayLike, ArrayLike]) -> tuple[NDArray, NDArray]:

@@ -23,6 +23,7 @@ __all__ = ["MARGIN", "REACH", "sample", "smoothed", "spline_coefficients"]
 MARGIN = 12  # steps after which a B-spline coefficient has forgotten a value (0.27**12 = 1e-7)
 REACH = 4.5  # sigma at which a Gaussian ends: 7e-6 of its area lies beyond
 POLE = math.sqrt(3.0) - 2.0  # of the recursion from values to B-spline coefficients
+TAIL = 1e-5  # of a kernel that may be left off
 BLOCK = 512  # pixels at a time, so that their weights stay in the nearest cache
 
 
@@ -106,7 +107,7 @@ def sample(
     Raises
     ------
     InputError
-        If shapes disagree, or a velocity is not finite, faster than light, or a broadening negative.
+        If shapes disagree, a velocity is not below that of light, or a broadening negative.
 
     Notes
     -----
@@ -196,8 +197,8 @@ def _smoothed(splines: NDArray, position: NDArray, sigma: NDArray, result: NDArr
     rows, size = splines.shape
     for m in range(position.size):
         reach = 2.0 + 1.2 * REACH * sigma[m]
-        first = max(int(math.ceil(position[m] - reach)), 0)
-        last = min(int(math.floor(position[m] + reach)) + 1, size)
+        first = max(math.ceil(position[m] - reach), 0)
+        last = min(math.floor(position[m] + reach) + 1, size)
         weight = np.zeros(max(last - first, 0))
         if weight.size:
             _weights(position[m] - first, sigma[m], weight)
@@ -221,58 +222,64 @@ def _to_coefficients(values: NDArray) -> None:
 
 @nb.njit(fastmath=True, error_model="numpy", cache=True)
 def _kernels(sigma: float) -> tuple[NDArray, NDArray]:
-    """Taps that smooth coefficients, and their derivatives with sigma^2; as many on both sides."""
-    half = int(math.ceil(2.0 + REACH * sigma)) + 8
-    # multiples of 4 below, with the last of them 0
-    value = np.zeros(2 * half + 1)
+    """Taps that smooth coefficients, and their derivatives with sigma^2."""
+    half = math.ceil(REACH * sigma) + MARGIN
+    taps = 2 * half + 1
+    value = np.zeros(taps)
     _weights(float(half), sigma, value)
-    # the second derivative of a cubic B-spline is a second difference of hat functions; of one
-    # after a Gaussian, that of hat (x) Gaussian = second difference of ramps of order 1
-    slope = np.zeros(2 * half + 1)
+    # d/d(sigma^2) is half the second derivative: a second difference of hat (x) Gaussian, which is
+    # itself a second difference of ramps
+    slope = np.zeros(taps)
     width = max(sigma, 1e-7)
-    for k in range(2 * half + 1):
-        u = float(half - k)
+    for k in range(taps):
         total = 0.0
         for i in range(5):
-            x = (u + 2.0 - i) / width
+            x = (half - k + 2.0 - i) / width
             below = 0.5 * math.erfc(-x * 0.7071067811865476)
-            ramp = width * (x * below + 0.3989422804014327 * math.exp(-0.5 * x * x))
+            ramp = x * below + 0.3989422804014327 * math.exp(-0.5 * x * x)
             total += (1.0, -4.0, 6.0, -4.0, 1.0)[i] * ramp
-        slope[k] = 0.5 * total
+        slope[k] = 0.5 * width * total
     _to_coefficients(value)
     _to_coefficients(slope)
-    value /= value.sum()
-    slope -= slope.mean()
-    return value.astype(np.float32), slope.astype(np.float32)
+    return _trimmed(value, TAIL, 1.0), _trimmed(slope, TAIL * abs(slope[half]), 0.0)
+
+
+@nb.njit(error_model="numpy", cache=True)
+def _trimmed(kernel: NDArray, tail: float, total: float) -> NDArray:
+    """Without the ends that hold less than a tail; a multiple of 4 long, its centre at half."""
+    cut, lost = 0, 2.0 * abs(kernel[0])
+    while lost < tail and 2 * cut < kernel.size - 3:
+        cut += 1
+        lost += 2.0 * abs(kernel[cut])
+    reach = kernel.size // 2 - cut
+    half = (reach + 2) // 2 * 2
+    short = np.zeros(2 * half, np.float32)
+    short[half - reach : half + reach + 1] = kernel[cut : kernel.size - cut]
+    short[half] += total - short.sum()
+    return short
 
 
 @nb.njit(fastmath=True, error_model="numpy", cache=True)
-def _convolve(row: NDArray, kernel: NDArray, padded: NDArray, result: NDArray) -> None:
+def _convolve(row: NDArray, kernel: NDArray, result: NDArray) -> None:
     """Convolve with a symmetric kernel; beyond the ends the row keeps its last value."""
     half = kernel.size // 2
     size = row.size
+    padded = np.empty(size + kernel.size, np.float32)
     padded[:half] = row[0]
     padded[half : half + size] = row
     padded[half + size :] = row[-1]
-    result[:] = 0.0
     for begin in range(0, size, BLOCK):
-        end = min(begin + BLOCK, size)
-        k = 0
-        while k + 4 <= kernel.size:
+        out = result[begin : min(begin + BLOCK, size)]
+        out[:] = 0.0
+        for k in range(0, kernel.size, 4):
             g0, g1, g2, g3 = kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]
-            for i in range(begin, end):
-                result[i] += (
-                    g0 * padded[i + k]
-                    + g1 * padded[i + k + 1]
-                    + g2 * padded[i + k + 2]
-                    + g3 * padded[i + k + 3]
-                )
-            k += 4
-        while k < kernel.size:
-            g0 = kernel[k]
-            for i in range(begin, end):
-                result[i] += g0 * padded[i + k]
-            k += 1
+            # views that start at 0 compile to vector instructions
+            p0 = padded[begin + k :]
+            p1 = padded[begin + k + 1 :]
+            p2 = padded[begin + k + 2 :]
+            p3 = padded[begin + k + 3 :]
+            for i in range(out.size):
+                out[i] += g0 * p0[i] + g1 * p1[i] + g2 * p2[i] + g3 * p3[i]
 
 
 @nb.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
@@ -290,17 +297,15 @@ def _sample(
     weight = np.empty((4, BLOCK), np.float32)
     slope = np.empty((4, BLOCK), np.float32)
     left = np.empty(BLOCK, np.int64)
-    work = np.empty((rows + 1, size), np.float32)
+    smooth = np.empty((rows + 1, size), np.float32)
     for n in range(stars):
         broad = sigma[n] > 0.0
         if broad:
-            kernel, derivative = _kernels(sigma[n])
-            padded = np.empty(size + kernel.size - 1, np.float32)
+            value, derivative = _kernels(sigma[n])
             for t in range(rows):
-                _convolve(splines[n, t], kernel, padded, work[t])
-            _convolve(splines[n, 0], derivative, padded, work[rows])
-        else:
-            work[:rows] = splines[n]
+                _convolve(splines[n, t], value, smooth[t])
+            _convolve(splines[n, 0], derivative, smooth[rows])
+        work = smooth if broad else splines[n]
         at = position[n if position.shape[0] > 1 else 0]
         for begin in range(0, pixels, BLOCK):
             count = min(BLOCK, pixels - begin)
