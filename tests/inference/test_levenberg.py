@@ -50,7 +50,8 @@ def test_linear_least_squares_takes_one_step():
     assert end.parameters == pytest.approx(truth, abs=1e-5)
     assert end.converged.all()
     assert (end.evaluations == 2).all()
-    assert not end.at_low.any() and not end.at_high.any()
+    assert not end.at_low.any()
+    assert not end.at_high.any()
 
 
 def test_rosenbrock_from_many_starts():

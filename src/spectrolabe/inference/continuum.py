@@ -1,6 +1,8 @@
-"""The smooth curve that turns model flux into observed flux: a spline for each arm of a spectrum."""
+"""The smooth curve between model flux and observed flux: a spline for each arm of a spectrum."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ def arms(log_wavelength: NDArray) -> list[slice]:
     """Return the runs of pixels without a wide hole."""
     cut = np.flatnonzero(np.diff(log_wavelength) > GAP) + 1
     edges = [0, *cut.tolist(), len(log_wavelength)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def continuum_basis(
@@ -59,7 +61,7 @@ def _count(x: NDArray, resolution: float) -> int:
     if width < SHORTEST:
         return 2
     spacing = SPACING_HIGH if resolution >= HIGH_RESOLUTION else SPACING_LOW
-    return 3 + max(int(round(width / spacing)), 1)
+    return 3 + max(round(width / spacing), 1)
 
 
 def _splines(x: NDArray, count: int) -> NDArray:

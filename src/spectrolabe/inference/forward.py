@@ -26,7 +26,7 @@ from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra.sampling import sample
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Forward", "Problem", "Robust"]
+__all__ = ["Best", "Forward", "Problem", "Robust"]
 
 CLIP = 5.0  # standard deviations, or of the typical residual where that is larger
 NARROWEST, WIDEST, USUAL = 0.5, 200.0, 5.0  # km/s: range and start of v_broad
@@ -50,6 +50,14 @@ class Rendered(NamedTuple):
     flux: NDArray
     rv_slope: NDArray
     broad_slope: NDArray
+
+
+class Best(NamedTuple):
+    """The best model of a piece: flux (M,) without continuum, the continuum, and the data."""
+
+    flux: NDArray
+    solved: Solved
+    data: Data
 
 
 class Forward:
@@ -89,9 +97,7 @@ class Forward:
         self.emulators, self.pieces, self.priors = emulators, pieces, priors
         self.labels = np.array(labels, dtype=np.float64)
         self.columns, self.broad = list(columns), int(fit_broadening)
-        self.data: list[list[Data]] = [[piece.data for piece in star] for star in pieces]
-        self.weight: list[list[NDArray | None]] = [[None] * len(star) for star in pieces]
-        self.robust = np.full(len(pieces), Robust.HUBER)
+        self.restart()
         if any([p.kind for p in star] != [p.kind for p in pieces[0]] for star in pieces):
             raise InputError("stars", expected="spectra of the same kinds", found="others")
         shift = np.asarray(shift, dtype=np.float64)
@@ -102,6 +108,12 @@ class Forward:
         self.start = np.hstack([start, ones * wide, shift])
         self.low = np.hstack([ones * low, ones * [NARROWEST**2] * self.broad, shift - room])
         self.high = np.hstack([ones * high, ones * [WIDEST**2] * self.broad, shift + room])
+
+    def restart(self) -> None:
+        """Forget which pixels do not fit."""
+        self.data: list[list[Data]] = [[piece.data for piece in star] for star in self.pieces]
+        self.weight: list[list[NDArray | None]] = [[None] * len(star) for star in self.pieces]
+        self.robust = np.full(len(self.pieces), Robust.HUBER)
 
     def _room(self, spectra: int) -> NDArray:
         room = np.full(spectra, LEAST_ROOM)
@@ -187,7 +199,6 @@ class Forward:
         return Local(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _chunk(self, rows: NDArray, parameters: NDArray) -> Local:
-        count, fitted = parameters.shape
         local = self._prior(rows, parameters)
         labels = len(self.columns)
         width = 2.0 * self.v_broad(parameters).astype(np.float32)
@@ -230,16 +241,16 @@ class Forward:
             return solve_continuum(self.data[n][p], flux, None, robust=False)
         return solved
 
-    def best(self, rows: NDArray, parameters: NDArray) -> list[list[tuple[NDArray, Solved]]]:
-        """Return flux and continuum of every piece of the stars at these parameters."""
-        result: list[list[tuple[NDArray, Solved]]] = [[] for _ in rows]
+    def best(self, rows: NDArray, parameters: NDArray) -> list[list[Best]]:
+        """Return the best model of every piece of the stars at these parameters."""
+        result: list[list[Best]] = [[] for _ in rows]
         for k in range(0, len(rows), CHUNK):
             some = rows[k : k + CHUNK]
             rendered = self.render(some, parameters[k : k + CHUNK], slopes=False)
             for p, one in enumerate(rendered):
                 for i, n in enumerate(some):
                     solved = self._solve(n, p, one.flux[i, 0])
-                    result[k + i].append((one.flux[i, 0], solved))
+                    result[k + i].append(Best(one.flux[i, 0].copy(), solved, self.data[n][p]))
         return result
 
     def prior_precision(self, parameters: NDArray) -> NDArray:
@@ -291,15 +302,35 @@ class Problem:
         self._labels, self._count = len(forward.columns), len(self.names)
         at = forward.start[row] if parameters is None else np.asarray(parameters, dtype=np.float64)
         self._velocities = at[self._count :]
-        outwards = lambda x: self._outwards(x[: self._count])  # noqa: E731
-        self.start, self.low, self.high = map(outwards, (at, forward.low[row], forward.high[row]))
+        limits = forward.low[row], forward.high[row]
+        self.start, self.low, self.high = map(self._outwards, (at, *limits))
         spread = forward.emulators[0].spread[forward.columns]
         self.spread = np.append(spread, [V_BROAD_SPREAD] * forward.broad)
 
     def _outwards(self, parameters: NDArray) -> NDArray:
-        theta = parameters.copy()
+        theta = parameters[: self._count].copy()
         theta[self._labels :] = np.sqrt(theta[self._labels :])
         return theta
+
+    def inwards(self, theta: NDArray) -> NDArray:
+        """Return the parameters of `Forward`, shape (P,), velocities included."""
+        parameters = np.append(theta, self._velocities)
+        parameters[self._labels : self._count] **= 2
+        return parameters
+
+    def outwards_covariance(self, covariance: NDArray) -> NDArray:
+        """Return the covariance of theta, shape (J, J), of that of the parameters at the start."""
+        factor = self._factor()
+        return covariance[: self._count, : self._count] / (factor[:, None] * factor)
+
+    def inwards_covariance(self, covariance: NDArray) -> NDArray:
+        """Return the opposite of `outwards_covariance`, without velocities."""
+        factor = self._factor()
+        return covariance * (factor[:, None] * factor)
+
+    def _factor(self) -> NDArray:
+        """d parameters / d theta."""
+        return np.append(np.ones(self._labels), 2.0 * self.start[self._labels :])
 
     def minus_log_posterior(self, theta: ArrayLike) -> NDArray:
         """Return -ln(posterior) but for a constant, shape (K,).

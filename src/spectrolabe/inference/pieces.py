@@ -18,7 +18,7 @@ from spectrolabe.models.projection import Projection
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Piece", "cut"]
+__all__ = ["Cutting", "Piece", "cut"]
 
 REACH = 700.0  # km/s: projections have room for velocities in multiples of it
 RANGE_STEP = 0.002  # in ln(wavelength): ranges of projections are rounded outwards to it
@@ -65,13 +65,35 @@ class Piece:
         return (self.spectrum, self.emulator, id(self.projection), *shape)
 
 
+@dataclass(frozen=True)
+class Cutting:
+    """How spectra are prepared.
+
+    Parameters
+    ----------
+    order : int, optional
+        Of the continuum; see `continuum_basis`.
+    model_error : float
+        Error of the emulator, relative to the flux, added to that of each pixel.
+    """
+
+    order: int | None = None
+    model_error: float = 0.005
+
+    def __post_init__(self) -> None:
+        if self.order is not None and self.order < 0:
+            raise InputError("continuum", expected="an order of 0 or more", found=f"{self.order}")
+        if not 0 <= self.model_error < 1:
+            raise InputError(
+                "model_error", expected="from 0 to 1, relative", found=f"{self.model_error}"
+            )
+
+
 def cut(
     star: Sequence[Spectrum],
     emulators: Sequence[Emulator],
     shift: NDArray,
-    *,
-    order: int | None,
-    model_error: float,
+    cutting: Cutting,
 ) -> list[Piece]:
     """Return the pieces of the spectra of one star that have usable pixels.
 
@@ -81,10 +103,7 @@ def cut(
     emulators : sequence of Emulator
     shift : ndarray, shape (S,)
         Velocity of each wavelength scale, km/s.
-    order : int, optional
-        Of the continuum; see `continuum_basis`.
-    model_error : float
-        Error of the emulator, relative to the flux, added to that of each pixel.
+    cutting : Cutting
 
     Raises
     ------
@@ -100,8 +119,8 @@ def cut(
                 continue
             left &= ~(ivar > 0)
             pixels = _within(spectrum, emulator)
-            piece = _piece(spectrum, emulator, pixels, ivar[pixels], float(shift[s]), order)
-            data, scale = _data(spectrum.flux[pixels], ivar[pixels], piece[1], model_error)
+            piece = _piece(spectrum, emulator, pixels, ivar[pixels], float(shift[s]), cutting.order)
+            data, scale = _data(spectrum.flux[pixels], ivar[pixels], piece[1], cutting.model_error)
             pieces.append(Piece(s, e, pixels, piece[0], piece[2], data, scale, piece[3]))
     return pieces
 

@@ -133,27 +133,28 @@ class Priors:
                 row[:, fitted[name]] = 1.0 / sigma
                 slope.append(row)
         if self.v_micro_scatter is not None and "v_micro" in fitted:
-            one, row = self._v_micro(names, values, fitted)
+            one, row = _v_micro(names, values, fitted, self.v_micro_scatter)
             residual.append(one)
             slope.append(row)
         if not residual:
             return np.zeros((len(values), 0)), np.zeros((len(values), 0, len(columns)))
         return np.stack(residual, axis=1), np.stack(slope, axis=1)
 
-    def _v_micro(
-        self, names: Sequence[str], values: NDArray, fitted: Mapping[str, int]
-    ) -> tuple[NDArray, NDArray]:
-        own = {name: values[:, list(names).index(name)] for name in STRUCTURAL}
-        v_micro = own.pop("v_micro")
-        residual = (v_micro - v_micro_relation(**own)) / self.v_micro_scatter
-        slope = np.zeros((len(values), len(fitted)))
-        slope[:, fitted["v_micro"]] = 1.0 / self.v_micro_scatter
-        for name, step in STEP.items():
-            if name in fitted:
-                up = v_micro_relation(**{**own, name: own[name] + step})
-                down = v_micro_relation(**{**own, name: own[name] - step})
-                slope[:, fitted[name]] = -(up - down) / (2 * step) / self.v_micro_scatter
-        return residual, slope
+
+def _v_micro(
+    names: Sequence[str], values: NDArray, fitted: Mapping[str, int], scatter: float
+) -> tuple[NDArray, NDArray]:
+    """The prior of microturbulence: residual (N,) and slopes (N, J)."""
+    own = {name: values[:, list(names).index(name)] for name in STRUCTURAL}
+    v_micro = own.pop("v_micro")
+    slope = np.zeros((len(values), len(fitted)))
+    slope[:, fitted["v_micro"]] = 1.0 / scatter
+    for name, step in STEP.items():
+        if name in fitted:
+            up = v_micro_relation(**{**own, name: own[name] + step})
+            down = v_micro_relation(**{**own, name: own[name] - step})
+            slope[:, fitted[name]] = -(up - down) / (2 * step) / scatter
+    return (v_micro - v_micro_relation(**own)) / scatter, slope
 
 
 def _checked(name: str, pair: Any) -> tuple[float, float]:
