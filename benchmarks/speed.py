@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from pages import table
 from spectrolabe import surveys
@@ -35,8 +34,9 @@ from spectrolabe.models.pixels import collate
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter, open_store
-from spectrolabe.training import trainer
-from spectrolabe.training.data import Sample, batches, load_sample
+from spectrolabe.training.data import Sample, Splits, batches, load_sample
+from spectrolabe.training.loop import Run, epoch
+from spectrolabe.training.trainer import EncoderTask
 
 LABELS = ("teff", "logg", "fe_h")
 REFERENCES = 1000  # stars of the coverage
@@ -109,12 +109,10 @@ def timed(work: Callable[[], object], count: int, repeats: int) -> tuple[float, 
 
 def training_epoch(config: TrainConfig, sample: Sample, folder: Path) -> Callable[[], float]:
     """Return one epoch of the training loop itself, as work to be timed."""
-    state = trainer.Fit(config, folder, len(LABELS))
-    accelerator = Accelerator(cpu=True, mixed_precision=config.training.mixed_precision)
-    optimiser = trainer._optimiser(state.encoder, config)
-    encoder, optimiser = accelerator.prepare(state.encoder, optimiser)
-    targets = LabelScale.fit(sample.labels).scale(sample.labels.values)
-    return lambda: trainer._epoch(state, encoder, optimiser, accelerator, sample, targets, 10**6)
+    none = sample.take(np.zeros(len(sample), dtype=bool))
+    task = EncoderTask(config, Splits(sample, none, none), LabelScale.fit(sample.labels))
+    run = Run(task, config.training, folder)
+    return lambda: epoch(run)
 
 
 def untrained(config: TrainConfig, sample: Sample) -> Estimator:
@@ -155,9 +153,9 @@ def rates(kind: Kind, config: TrainConfig, options: argparse.Namespace) -> list[
     with tempfile.TemporaryDirectory() as name:
         sample = sample_of(found, Path(name) / "store", rng)
         model, stars = untrained(config, sample), [[s] for s in found]
-        epoch = training_epoch(config, sample, Path(name))
+        training = training_epoch(config, sample, Path(name))
         works: dict[str, Callable[[], Any]] = {
-            "train (load, augment, tokenise, forward, backward, step)": epoch,
+            "train (load, augment, tokenise, forward, backward, step)": training,
             "predict, spectra in memory": lambda: model.estimate(stars, batch_size=BATCH),
             "predict, from a store": lambda: predict_store(model, sample),
             "load from a store into batches": lambda: load_all(sample),

@@ -1,28 +1,22 @@
-"""The one training loop, and what makes a released model of it: `train`."""
+"""Training of the encoder, and what makes a released model of it: `train`."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import json
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save
 
 from spectrolabe import __version__
 from spectrolabe.config import TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale
-from spectrolabe.models.checkpoint import save_estimator, write_file
+from spectrolabe.models.checkpoint import save_estimator
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator, encode
 from spectrolabe.models.heads import correlated_t_loss
@@ -30,14 +24,11 @@ from spectrolabe.models.tokens import tokenise
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra.store import open_store
 from spectrolabe.training.data import Sample, Splits, batches, load_sample, split_stars
+from spectrolabe.training.loop import Run, begin, learn
 
-__all__ = ["Fit", "encode_sample", "fit", "train"]
+__all__ = ["EncoderTask", "encode_sample", "fit", "train"]
 
-WARM_UP = 200  # steps
-LAST_RATE = 0.02  # of the learning rate, at the end of the cosine
 REFERENCES = 5000  # training stars kept for the coverage
-BETAS = (0.9, 0.98)
-LEAST_GAIN = 1e-3  # of the error on the selection stars, to count as better
 
 
 def train(
@@ -71,9 +62,7 @@ def train(
         If the store does not have what the configuration asks for, or the run was begun with
         another configuration.
     """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    _same_configuration(output, config)
+    output = begin(output, config)
     sample = load_sample(open_store(config.data.store), config.data)
     scale = LabelScale.fit(sample.labels)
     folds = config.data.folds
@@ -99,18 +88,6 @@ def _splits(sample: Sample, config: TrainConfig, part: int) -> Splits:
     if not 0 <= part <= folds:
         raise InputError("fold", expected=f"0 to {folds}", found=str(part))
     return split_stars(sample, config.data, config.training.seed, part)
-
-
-def _same_configuration(output: Path, config: TrainConfig) -> None:
-    path, content = output / "config.json", config.model_dump_json(indent=1)
-    if path.exists() and path.read_text() != content:
-        raise InputError(
-            output,
-            expected="a new run, or the configuration that this run was begun with",
-            found="a run with another configuration",
-            fix="Give another --output, or remove the folder.",
-        )
-    write_file(path, content.encode())
 
 
 class _Unseen(NamedTuple):
@@ -207,56 +184,53 @@ def _card(
     }
 
 
-class Fit:
-    """The state of one fit: everything that a continued run needs.
+class EncoderTask:
+    """Labels of stars from their spectra, for `spectrolabe.training.loop.learn`.
 
-    The random numbers of an epoch depend on the seed and the epoch alone, so that a run that was
-    interrupted and continued gives the same weights as one that was not.
+    Parameters
+    ----------
+    config : TrainConfig
+    splits : Splits
+    scale : LabelScale
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, labels: int) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: TrainConfig, splits: Splits, scale: LabelScale) -> None:
         torch.manual_seed(config.training.seed)
-        self.encoder = Encoder(config.encoder, labels)
-        self.average = copy.deepcopy(self.encoder).eval()
-        self.epoch, self.step = 0, 0
-        self.best, self.best_epoch = math.inf, 0
-        self.moments: dict[str, torch.Tensor] = {}
-        self.best_state = {k: v.clone() for k, v in self.average.state_dict().items()}
+        self.model: torch.nn.Module = Encoder(config.encoder, len(scale.names))
+        self.config, self.scale = config, scale
+        self.train, self.selection = splits.train, splits.selection
+        self.targets = scale.scale(splits.train.labels.values)
+        self.spectra, self.selects = len(splits.train), len(splits.selection) > 0
+        self.steps = math.ceil(self.spectra / config.training.batch_size)
 
-    def save(self, optimiser: torch.optim.Optimizer) -> None:
-        """Write the state; one file, whole or not at all."""
-        tensors: dict[str, torch.Tensor] = {}
-        for prefix, state in (
-            ("encoder", self.encoder.state_dict()),
-            ("average", self.average.state_dict()),
-            ("best", self.best_state),
-        ):
-            tensors |= {f"{prefix}.{k}": v.contiguous().cpu() for k, v in state.items()}
-        for i, entry in optimiser.state_dict()["state"].items():
-            tensors |= {f"moments.{i}.{k}": v.clone().cpu() for k, v in entry.items()}
-        numbers = {k: getattr(self, k) for k in ("epoch", "step", "best", "best_epoch")}
-        content = save(tensors, metadata={"state": json.dumps(numbers)})
-        write_file(self.folder / "state.safetensors", content)
+    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Yield the loss of each batch of varied spectra."""
+        return _epoch(run, self, rng)
 
-    def resume(self) -> None:
-        """Load the state if there is one."""
-        path = self.folder / "state.safetensors"
-        if not path.exists():
-            return
-        from safetensors import safe_open
+    def score(self, model: torch.nn.Module) -> tuple[float, dict[str, Any]]:
+        """Return the mean scaled error of the labels, and the error of each."""
+        mean = encode_sample(cast(Encoder, model), self.selection)[0]
+        residual = self.scale.scale(self.selection.labels.values) - mean
+        spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0)
+        errors = dict(zip(self.scale.names, (spread * self.scale.width).tolist(), strict=True))
+        return float(np.mean(spread)), {"mad": errors}
 
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            numbers = json.loads(file.metadata()["state"])
-        for key, value in numbers.items():
-            setattr(self, key, value)
-        part = lambda prefix: {  # noqa: E731
-            k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-        }
-        self.encoder.load_state_dict(part("encoder."))
-        self.average.load_state_dict(part("average."))
-        self.best_state, self.moments = part("best."), part("moments.")
+
+def _epoch(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    """One pass over the training stars."""
+    accelerator, augmentation = run.accelerator, task.config.augmentation
+    for pixels, target in batches(
+        task.train,
+        task.config.training.batch_size,
+        rng=rng,
+        augmentation=augmentation,
+        targets=task.targets,
+    ):
+        tokens = tokenise(pixels.to(accelerator.device))
+        keep = torch.rand(tokens.valid.shape, device=accelerator.device) >= augmentation.drop_tokens
+        with accelerator.autocast():
+            output = run.model(tokens, pixels.star.to(accelerator.device), keep)
+        yield correlated_t_loss(output, target.to(accelerator.device))
 
 
 def fit(
@@ -279,145 +253,5 @@ def fit(
     Encoder
         The exponential moving average of the weights, at the best epoch if there is a selection.
     """
-    settings = config.training
-    folder.mkdir(parents=True, exist_ok=True)
-    state = Fit(config, folder, len(scale.names))
-    state.resume()
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    optimiser = _optimiser(state.encoder, config)
-    encoder, optimiser = accelerator.prepare(state.encoder, optimiser)
-    state.average.to(accelerator.device)
-    _restore_moments(optimiser, state.moments)
-    targets = scale.scale(splits.train.labels.values)
-    steps = settings.epochs * math.ceil(len(splits.train) / settings.batch_size)
-    saved = time.monotonic()
-    with _bar(f"{config.name} {folder.name}", settings.epochs, state.epoch, progress) as advance:
-        while state.epoch < settings.epochs and not _out_of_patience(state, splits):
-            started = time.monotonic()
-            loss = _epoch(state, encoder, optimiser, accelerator, splits.train, targets, steps)
-            state.epoch += 1
-            rate = len(splits.train) / (time.monotonic() - started)
-            metrics = {"epoch": state.epoch, "loss": loss, "spectra_per_second": rate}
-            metrics |= _select(state, splits.selection, scale)
-            with (folder / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps(metrics) + "\n")
-            advance(f"loss {loss:6.3f} {rate:5.0f} spectra/s")
-            due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
-            if due or state.epoch == settings.epochs:
-                state.save(optimiser)
-                saved = time.monotonic()
-    if len(splits.selection):
-        state.average.load_state_dict(state.best_state)
-    return state.average.cpu()
-
-
-def _optimiser(encoder: Encoder, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with decay of matrices only: biases, norms and gains keep their size."""
-    matrices = [p for p in encoder.parameters() if p.ndim > 1]
-    vectors = [p for p in encoder.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.training.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=BETAS, fused=True)
-
-
-def _restore_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
-    if not moments:
-        return
-    state = optimiser.state_dict()
-    for key, value in moments.items():
-        index, _, name = key.partition(".")
-        state["state"].setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict(state)
-
-
-def _epoch(
-    state: Fit,
-    encoder: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    sample: Sample,
-    targets: NDArray,
-    steps: int,
-) -> float:
-    """One pass over the training stars; the mean loss."""
-    settings, augmentation = state.config.training, state.config.augmentation
-    rng = np.random.default_rng([settings.seed, state.epoch, accelerator.process_index])
-    torch.manual_seed(int(rng.integers(2**62)))
-    encoder.train()
-    total, count = 0.0, 0
-    for pixels, target in batches(
-        sample, settings.batch_size, rng=rng, augmentation=augmentation, targets=targets
-    ):
-        _set_rate(optimiser, settings.learning_rate, state.step, steps)
-        tokens = tokenise(pixels.to(accelerator.device))
-        keep = torch.rand(tokens.valid.shape, device=accelerator.device) >= augmentation.drop_tokens
-        with accelerator.autocast():
-            output = encoder(tokens, pixels.star.to(accelerator.device), keep)
-        loss = correlated_t_loss(output, target.to(accelerator.device))
-        optimiser.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
-        state.step += 1
-        _average(state, settings.ema)
-        total, count = total + float(loss.detach()), count + 1
-    return total / count
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    """Linear warm-up, then a cosine."""
-    warm = min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 10)))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
-    for group in optimiser.param_groups:
-        group["lr"] = rate * warm * (LAST_RATE + (1.0 - LAST_RATE) * cosine)
-
-
-@torch.no_grad()
-def _average(state: Fit, ema: float) -> None:
-    keep = min(ema, (1.0 + state.step) / (10.0 + state.step))
-    torch._foreach_lerp_(
-        list(state.average.parameters()), list(state.encoder.parameters()), 1.0 - keep
-    )
-
-
-def _select(state: Fit, selection: Sample, scale: LabelScale) -> dict[str, Any]:
-    """Errors on the selection stars; remembers the best weights."""
-    if not len(selection):
-        return {}
-    mean = encode_sample(state.average, selection)[0]
-    residual = scale.scale(selection.labels.values) - mean
-    spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0)
-    score = float(np.mean(spread))
-    if score < (1.0 - LEAST_GAIN) * state.best:
-        state.best, state.best_epoch = score, state.epoch
-        state.best_state = {k: v.clone() for k, v in state.average.state_dict().items()}
-    return {"mad": dict(zip(scale.names, (spread * scale.width).tolist(), strict=True))}
-
-
-def _out_of_patience(state: Fit, splits: Splits) -> bool:
-    patience = state.config.training.patience
-    waited = state.epoch - state.best_epoch
-    return bool(patience and len(splits.selection) and waited >= patience)
-
-
-class _bar:  # noqa: N801 - reads as a function at its one call
-    """A progress bar of epochs with the loss and the rate."""
-
-    def __init__(self, title: str, total: int, done: int, show: bool) -> None:
-        self.progress = Progress(
-            TextColumn(title),
-            BarColumn(),
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f} {task.fields[note]}"),
-            TimeRemainingColumn(),
-            disable=not show,
-        )
-        self.task = self.progress.add_task(title, total=total, completed=done, note="")
-
-    def __enter__(self) -> Any:
-        self.progress.start()
-        return lambda note: self.progress.update(self.task, advance=1, note=note)
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+    task, title = EncoderTask(config, splits, scale), f"{config.name} {folder.name}"
+    return cast(Encoder, learn(task, config.training, folder, title=title, progress=progress))
