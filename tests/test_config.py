@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from spectrolabe.config import GridConfig, TrainConfig, load_config
+from spectrolabe.config import (
+    EmulatorTrainConfig,
+    GridConfig,
+    TrainConfig,
+    load_config,
+    load_training,
+)
 from spectrolabe.config.sky import SkyConfig
 from spectrolabe.errors import InputError
 
@@ -19,15 +25,31 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-KINDS = {"grid": GridConfig, "library": GridConfig, "sky": SkyConfig, "demo-sky": SkyConfig}
+KINDS = {
+    "grid": GridConfig,
+    "emulator-grid": GridConfig,
+    "library": GridConfig,
+    "sky": SkyConfig,
+    "demo-sky": SkyConfig,
+}
 """What the files under configs/ configure, where it is not a training."""
 
 
 def test_the_released_configurations_are_valid():
     for path in (Path(__file__).parents[1] / "configs").glob("*.toml"):
-        kind = KINDS.get(path.stem, TrainConfig)
-        config = load_config(path, (), kind)
-        assert getattr(config, "name", path.stem) == path.stem
+        kind = KINDS.get(path.stem)
+        config = load_config(path, (), kind) if kind else load_training(path)
+        assert path.stem.startswith(getattr(config, "name", path.stem))
+
+
+def test_a_training_with_grids_is_that_of_an_emulator(tmp_path):
+    assert isinstance(load_training(written(tmp_path, MINIMAL)), TrainConfig)
+    path = written(tmp_path, 'name = "test"\n[grids]\ngrids = ["a.grid"]\n')
+    config = load_training(path, ["training.epochs=7"])
+    assert isinstance(config, EmulatorTrainConfig)
+    assert config.training.epochs == 7
+    with pytest.raises(InputError, match=r"\[grids\].*found 'lwo'"):
+        load_training(path, ["grids.lwo=4000"])
 
 
 def test_overrides(tmp_path):

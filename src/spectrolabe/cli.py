@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from spectrolabe.config import EmulatorTrainConfig
     from spectrolabe.spectra import Spectrum
     from spectrolabe.spectra.store import Store
 
@@ -324,19 +325,28 @@ def train(
         typer.Option(metavar="FOLD", help="Fit this fold alone; see data.folds."),
     ] = None,
 ) -> None:
-    """Train a model on a store; run again to continue where it stopped.
+    """Train a model on a store, or an emulator on grids; run again to continue where it stopped.
 
     The run holds the weights, a card that says what they are, and the metrics of every epoch.
+    A configuration with a section \\[grids] is that of an emulator.
 
     Example: [bold]spectrolabe train configs/lamost-dr10.toml data.store=dr10 -o runs/dr10[/bold]
     """
     from rich.console import Console
 
-    from spectrolabe.config import load_config
+    from spectrolabe.config import EmulatorTrainConfig, load_training
+    from spectrolabe.errors import InputError
     from spectrolabe.models.checkpoint import read_card
+
+    settings = load_training(config, overrides or ())
+    if isinstance(settings, EmulatorTrainConfig):
+        if only is not None:
+            raise InputError("--only", expected="a configuration with data.folds", found="no folds")
+        _train_emulator(settings, output)
+        return
     from spectrolabe.training.trainer import train as run
 
-    folder = run(load_config(config, overrides or ()), output, only=only)
+    folder = run(settings, output, only=only)
     if only is not None:
         return
     card = read_card(folder)
@@ -344,6 +354,27 @@ def train(
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{folder}: trained on {card['training_data']['spectra']} spectra")
     console.print(f"1.4826 MAD on stars not trained on: {errors}")
+
+
+def _train_emulator(config: EmulatorTrainConfig, output: Path) -> None:
+    from rich.console import Console
+
+    from spectrolabe.models.emulator import load_emulator
+    from spectrolabe.training.emulator import train_emulator
+
+    folder = train_emulator(config, output)
+    card = load_emulator(folder).card
+    data, unseen = card["training_data"], card.get("unseen")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{folder}: trained on {data['stars']} spectra and {data['differential_spectra']} "
+        "differential spectra"
+    )
+    if unseen:
+        console.print(
+            f"mean absolute error of flux on {data['stars_kept_apart']} stars not trained on: "
+            f"{100 * unseen['mae']:.3f} % ({100 * unseen['mae_of_basis']:.3f} % of it the basis)"
+        )
 
 
 @app.command()

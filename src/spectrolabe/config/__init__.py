@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spectrolabe.config.emulator import EmulatorConfig, EmulatorTrainConfig
+from spectrolabe.config.emulator import EmulatorConfig, EmulatorTrainConfig, GridsConfig
 from spectrolabe.config.grid import GridConfig, SpectraConfig, StarsConfig
-from spectrolabe.config.loading import load_config
+from spectrolabe.config.loading import load_config, load_training
 from spectrolabe.config.train import (
     AugmentationConfig,
     DataConfig,
@@ -20,9 +20,11 @@ __all__ = [
     "EmulatorTrainConfig",
     "EncoderConfig",
     "GridConfig",
+    "GridsConfig",
     "SpectraConfig",
     "StarsConfig",
     "TrainConfig",
     "TrainingConfig",
     "load_config",
+    "load_training",
 ]

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectrolabe.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
+    from spectrolabe.config.emulator import EmulatorTrainConfig
     from spectrolabe.config.train import TrainConfig
 
-__all__ = ["Count", "Fraction", "Positive", "Strict", "load_config", "validated"]
+__all__ = ["Count", "Fraction", "Positive", "Strict", "load_config", "load_training", "validated"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -61,6 +62,39 @@ def load_config(
         If the file is missing or no TOML, a key is unknown (the message lists the known ones and
         the nearest) or a value is out of range.
     """
+    tree = _tree(path, overrides)
+    if kind is None:
+        from spectrolabe.config.train import TrainConfig
+
+        kind = TrainConfig
+    return validated(tree, path, kind)
+
+
+def load_training(
+    path: str | Path, overrides: Sequence[str] = ()
+) -> TrainConfig | EmulatorTrainConfig:
+    """Read the configuration of a training: of an emulator if it has a section ``[grids]``.
+
+    Parameters
+    ----------
+    path, overrides
+        As in `load_config`.
+
+    Raises
+    ------
+    InputError
+        As `load_config`.
+    """
+    from spectrolabe.config.emulator import EmulatorTrainConfig
+    from spectrolabe.config.train import TrainConfig
+
+    tree = _tree(path, overrides)
+    if "grids" in tree:
+        return validated(tree, path, EmulatorTrainConfig)
+    return validated(tree, path, TrainConfig)
+
+
+def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, expected="a configuration file", found="none")
@@ -70,11 +104,7 @@ def load_config(
         raise InputError(path, expected="a TOML file", found=str(error)) from error
     for override in overrides:
         _apply(tree, override)
-    if kind is None:
-        from spectrolabe.config.train import TrainConfig
-
-        kind = TrainConfig
-    return validated(tree, path, kind)
+    return tree
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
