@@ -368,6 +368,6 @@ class Problem:
                 gradient[i, s] += slope[0]
                 curvature[i, s] += bend[0, 0]
         room = forward.high[row, self._count :] - forward.low[row, self._count :]
-        known = curvature > 1.0 / room**2
+        known = curvature * room**2 > 1.0
         gain = 0.5 * gradient**2 / np.where(known, curvature, np.inf)
         return value - gain.sum(axis=1)
