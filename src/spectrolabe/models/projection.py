@@ -31,6 +31,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT, doppler_shift
 __all__ = ["Projection", "emulated_flux", "emulated_jacobian"]
 
 SAMPLING = 4.0  # points of the grid per FWHM of the instrument
+ROWS = 128  # spectra at a time, so that a patch of them stays in the cache
 NEAR = 1e-9  # wavelengths nearer than this, in ln(wavelength), are the same
 
 
@@ -169,18 +170,16 @@ class Projection:
         every = latents[:, None]
         if slopes is not None:
             every = torch.cat([every, slopes], dim=1)
-        stars, rows, count, _ = every.shape
-        product = torch.bmm(every.flatten(0, 1).transpose(0, 1), self.components)
-        wide = product.shape[2]
-        turns = -(-wide // self.points)
-        # patches that overlap are added, all at once for each turn of as many points as a patch has
-        result = torch.zeros(stars * rows, count + turns - 1, self.points)
-        for turn in range(turns):
-            piece = product[:, :, turn * self.points : (turn + 1) * self.points].transpose(0, 1)
-            result[:, turn : turn + count, : piece.shape[2]] += piece
-        splines = result.flatten(1)[:, : self.size].unflatten(0, (stars, rows))
-        splines[:, 0] += self.offset
-        return splines.contiguous().numpy()
+        splines = torch.zeros(*every.shape[:2], self.size)
+        splines[:, 0] = self.offset
+        wide = self.components.shape[2]
+        for some, into in zip(
+            every.flatten(0, 1).split(ROWS), splines.view(-1, self.size).split(ROWS), strict=True
+        ):
+            for p, components in enumerate(self.components):
+                begin = p * self.points
+                into[:, begin : begin + wide].addmm_(some[:, p], components)
+        return splines.numpy()
 
 
 def emulated_flux(
