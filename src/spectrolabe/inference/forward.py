@@ -106,8 +106,8 @@ class Forward:
         wide, ones = [USUAL**2] * self.broad, np.ones((len(shift), 1))
         start = np.clip(self.labels[:, self.columns], low, high)
         self.start = np.hstack([start, ones * wide, shift])
-        self.low = np.hstack([ones * low, ones * [NARROWEST**2] * self.broad, shift - room])
-        self.high = np.hstack([ones * high, ones * [WIDEST**2] * self.broad, shift + room])
+        self.low = np.hstack([ones * low, ones * ([NARROWEST**2] * self.broad), shift - room])
+        self.high = np.hstack([ones * high, ones * ([WIDEST**2] * self.broad), shift + room])
 
     def restart(self) -> None:
         """Forget which pixels do not fit."""
