@@ -67,7 +67,7 @@ class TrendBasis:
         inside = np.clip(points, self.low, self.high)
         slope = (inside - self.centre) / self.width
         share = (inside - self.low) / (self.high - self.low)
-        bend = [_spline(share[:, axis]) @ WIGGLES for axis in range(3)]
+        bend = [_bends(share[:, axis]) for axis in range(3)]
         single = [np.column_stack([slope[:, axis], bend[axis]]) for axis in range(3)]
         parts = [np.ones((len(points), 1)), slope, *bend]
         for (one, other), (m, n) in CROSSED.items():
@@ -102,10 +102,15 @@ def columns() -> list[tuple[str, tuple[int, ...]]]:
     return found
 
 
-def _spline(share: NDArray) -> NDArray:
-    """Cubic B-splines on [0, 1], shape (N, INTERVALS + 3)."""
-    knots = np.arange(-3, INTERVALS + 4) / INTERVALS
-    return BSpline.design_matrix(share, knots, 3).toarray()
+def _bends(share: NDArray) -> NDArray:
+    """Values on [0, 1] of the functions that `WIGGLES` makes of cubic B-splines."""
+    first = np.minimum((share * INTERVALS).astype(int), INTERVALS - 1)
+    t = share * INTERVALS - first
+    weights = (1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3
+    found = np.zeros((share.size, WIGGLES.shape[1]))
+    for k, weight in enumerate(weights):
+        found += WIGGLES[first + k] * (weight / 6.0)[:, None]
+    return found
 
 
 def _wiggles() -> NDArray:
@@ -123,11 +128,11 @@ def _wiggles() -> NDArray:
     turned = turned * np.where(turned[0] < 0, -1.0, 1.0)
     # straight parts belong to the slopes
     line = np.column_stack([np.ones_like(fine), fine])
-    values_fine = _spline(fine) @ turned
-    straight = np.linalg.lstsq(line, values_fine, rcond=None)[0]
+    splines = BSpline.design_matrix(fine, knots, 3).toarray()
+    straight = np.linalg.lstsq(line, splines @ turned, rcond=None)[0]
     knots_mean = np.arange(-1, INTERVALS + 2) / INTERVALS  # Greville: coefficients of a line
     turned = turned - np.column_stack([np.ones_like(knots_mean), knots_mean]) @ straight
-    return turned / np.sqrt(np.mean((_spline(fine) @ turned[:, 0]) ** 2))
+    return turned / np.sqrt(np.mean((splines @ turned[:, 0]) ** 2))
 
 
 WIGGLES = _wiggles()

@@ -128,17 +128,15 @@ class Calibration:
         core = core_columns(names)
         raw = values[:, core]
         known = np.isfinite(raw).all(axis=1)
-        distance = {name: trend.support.distance(raw) for name, trend in self.trends.items()}
+        distance = self._distances(raw)
         share = {name: self.trends[name].support.share(d) for name, d in distance.items()}
 
         def at(design: NDArray, wanted: tuple[str, ...]) -> NDArray:
-            flat = np.zeros(len(design))
-            return np.transpose(
-                [
-                    self.trends[n].value(design, share[n]) if n in self.trends else flat
-                    for n in wanted
-                ]
-            )
+            found = np.zeros((len(design), len(wanted)))
+            for i, name in enumerate(wanted):
+                if name in self.trends:
+                    found[:, i] = self.trends[name].value(design, share[name])
+            return found
 
         # where a label is missing, nothing but the zero point is used, so that any number will do
         raw = np.where(known[:, None], raw, [5500.0, 4.0, 0.0])
@@ -160,6 +158,15 @@ class Calibration:
                 variance[:, i] = self.trends[name].variance(design, distance[name])
                 support[:, i] = share[name]
         return shift, variance, support, turn
+
+    def _distances(self, points: NDArray) -> dict[str, NDArray]:
+        """Distances to the anchors of each label; labels often have the same ones."""
+        found: dict[bytes, NDArray] = {}
+        for trend in self.trends.values():
+            key = trend.support.points.tobytes()
+            if key not in found:
+                found[key] = trend.support.distance(points)
+        return {name: found[t.support.points.tobytes()] for name, t in self.trends.items()}
 
     def save(self, path: str | Path) -> None:
         """Write the calibration: a safetensors file whose header holds the card.

@@ -15,7 +15,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.anchors import KINDS, Anchors
 from spectrolabe.homogenise.basis import COVARIATES, TrendBasis
 from spectrolabe.homogenise.calibration import FORMAT_VERSION, Calibration, core_columns, values_of
-from spectrolabe.homogenise.joint import Rows, cross_validate, left_out, solve
+from spectrolabe.homogenise.joint import LeftOut, Rows, cross_validate, solve
 from spectrolabe.homogenise.support import Support
 from spectrolabe.homogenise.trend import LabelTrend
 from spectrolabe.labels import Labels
@@ -23,7 +23,6 @@ from spectrolabe.models.posterior import LabelPosterior
 
 __all__ = ["fit_calibration"]
 
-ROUNDS = 2  # abundances are fitted as functions of corrected temperatures and gravities
 FEWEST_GROUPS, FEWEST_STARS = 5, 8
 FEWEST_REFERENCES = 10  # for a trend with [Fe/H], which groups of one [Fe/H] cannot show
 UNEVOLVED = 3.5  # log g above which no star has been through the first dredge-up
@@ -79,7 +78,7 @@ def fit_calibration(
     wanted += [n for n in (table.names if names is None else names) if n not in COVARIATES]
     raw = values_of(measured)[:, core_columns(table.names)]
     calibration: Calibration | None = None
-    for _ in range(ROUNDS):
+    for last in (False, True):
         points = _true_points(measured, kept, raw, calibration)
         if not np.isfinite(points).all(axis=1).any():
             raise InputError(
@@ -87,11 +86,12 @@ def fit_calibration(
             )
         basis = TrendBasis.of(points[np.isfinite(points).all(axis=1)])
         trends: dict[str, LabelTrend] = {}
-        for name in wanted:
+        # abundances are functions of corrected temperatures and gravities: those come first
+        for name in wanted if last else [n for n in wanted if n in COVARIATES]:
             chosen = _Chosen.of(measured, kept, name, points)
             if chosen.enough:
                 trends[name] = _fit(name, chosen, basis, points, raw, folds, seed)
-            elif names is not None:
+            elif last and names is not None:
                 raise InputError(
                     f"anchors of {name}",
                     expected=f"{FEWEST_GROUPS} binaries, clusters or reference stars with "
@@ -267,14 +267,19 @@ def _fit(
     flat = solve(rows, precision(np.sqrt(usual), 1e-6, 1e-6, 1e-6))
     unit = float(np.sqrt(usual + flat.scatter**2))
     # the stiffest first: of two that predict equally well it is the one to take
-    grid = sorted(product(SLOPES, BENDS, CROSSES), key=lambda widths: (sum(widths), widths))
+    grid = [(s, b, c) for s, b, c in product(SLOPES, BENDS, CROSSES) if max(b, c) <= s]
+    grid.sort(key=lambda widths: (sum(widths), widths))
     fold = _folds(kind, folds, seed)
-    best, _ = cross_validate(rows, [precision(unit, *widths) for widths in grid], fold)
-    chosen_precision = precision(unit, *grid[best])
-    fit = solve(rows, chosen_precision)
-    before, after, _ = left_out(rows, fit, chosen_precision, fold)
+    precisions = [precision(unit, *widths) for widths in grid]
+    fit, share = cross_validate(rows, precisions, fold)
+    held = LeftOut.of(rows, fit, fold)
+    before, after = held.before, np.zeros(rows.value.size)
+    for weight, one in zip(share, precisions, strict=True):
+        if weight:
+            after += weight * held.after(one)
+    widths = share @ np.array(grid)
     trend = design[:, 1:] @ fit.coefficients[1:]
-    unsure = np.einsum("ij,jk,ik->i", design[:, 1:], fit.covariance[1:, 1:], design[:, 1:])
+    unsure = np.sum(design[:, 1:] @ fit.covariance[1:, 1:] * design[:, 1:], axis=1)
     group_kind = kind[rows.group]
     card: dict[str, Any] = {
         "stars": int(used.sum()),
@@ -287,7 +292,7 @@ def _fit(
             for i, n in enumerate(COVARIATES)
         },
         "folds": int(np.unique(fold).size),
-        "prior": dict(zip(("slope", "bend", "cross"), (unit * w for w in grid[best]), strict=True)),
+        "prior": dict(zip(("slope", "bend", "cross"), (unit * widths).tolist(), strict=True)),
         "scatter": fit.scatter,
         "outliers": int((fit.weight[rows.measured] < 0.1).sum()),
         "cross_validated": {
