@@ -18,7 +18,17 @@ from scipy import fft
 from spectrolabe.spectra import Spectrum, running_continuum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Correlation", "Features", "VelocityGrid", "features", "second_peak"]
+__all__ = [
+    "Correlation",
+    "Features",
+    "VelocityGrid",
+    "features",
+    "gain_of",
+    "heights",
+    "near",
+    "peak",
+    "second_peak",
+]
 
 POINTS_PER_FWHM = 4.0
 MOST_POINTS = 16384  # of a grid; higher resolution than this allows is averaged down
@@ -250,6 +260,37 @@ def _variance(first: NDArray, second: NDArray, total: NDArray) -> NDArray:
 def _real_product(one: NDArray, other: NDArray) -> NDArray:
     """Real part of one @ other.T, in two products of real numbers."""
     return np.asarray(one.real @ other.real.T - one.imag @ other.imag.T, dtype=np.float64)
+
+
+def gain_of(covariance: NDArray, variance: NDArray) -> NDArray:
+    """How much chi2 falls when a template of free strength, but no emission, is subtracted."""
+    return np.maximum(covariance, 0.0) ** 2 / variance
+
+
+def peak(gain: NDArray, lags: int) -> tuple[NDArray, NDArray]:
+    """Lag of the highest point, by a parabola, and minus the curvature there; (N,) each."""
+    top = gain[:, 1:-1].argmax(axis=1) + 1
+    rows = np.arange(len(gain))
+    before, at, after = (gain[rows, top + d].astype(np.float64) for d in (-1, 0, 1))
+    curvature = 2.0 * at - before - after
+    offset = np.divide(
+        0.5 * (after - before), curvature, out=np.zeros(len(gain)), where=curvature > 0
+    )
+    return top - lags + np.clip(offset, -0.5, 0.5), curvature
+
+
+def heights(gain: NDArray, lag: NDArray, lags: int) -> tuple[NDArray, NDArray]:
+    """The peak at a lag, and the highest other one that is a peak by itself."""
+    inner = gain[:, 1:-1]
+    peak = (inner >= gain[:, :-2]) & (inner > gain[:, 2:])
+    apart = np.abs(np.arange(1 - lags, lags) - lag[:, None]) > 2.0
+    return near(gain, lag, lags), np.where(peak & apart, inner, 0.0).max(axis=1)
+
+
+def near(gain: NDArray, lag: NDArray, lags: int) -> NDArray:
+    """The highest of the three points about a lag."""
+    middle = np.clip(np.rint(lag).astype(int) + lags, 1, gain.shape[1] - 2)
+    return np.asarray(gain[np.arange(len(gain))[:, None], middle[:, None] + [-1, 0, 1]].max(axis=1))
 
 
 def second_peak(

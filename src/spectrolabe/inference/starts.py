@@ -17,7 +17,16 @@ from scipy.spatial.distance import cdist
 from spectrolabe.catalogue import ResultFlag
 from spectrolabe.config import StarsConfig
 from spectrolabe.errors import InputError
-from spectrolabe.inference.correlation import Correlation, Features, VelocityGrid, features
+from spectrolabe.inference.correlation import (
+    Correlation,
+    Features,
+    VelocityGrid,
+    features,
+    gain_of,
+    heights,
+    near,
+    peak,
+)
 from spectrolabe.inference.masks import usable_ivar
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra import Frame, Instrument, Spectrum, observation_operator, running_continuum
@@ -271,12 +280,12 @@ def _measure(
 ) -> list[_Measured]:
     grid = correlation.grid
     moments = correlation.moments(data)
-    gain = _gain(*correlation.all_lags(moments, pilots)).max(axis=1)
-    lag, _ = _peak(gain, grid.lags)
+    gain = gain_of(*correlation.all_lags(moments, pilots)).max(axis=1)
+    lag, _ = peak(gain, grid.lags)
     covariance, variance = correlation.at(moments, lag)
     best = (variance - 2.0 * covariance).argmin(axis=1)
-    gain = _gain(*correlation.all_lags(moments, best[:, None]))[:, 0]
-    lag, curvature = _peak(gain, grid.lags)
+    gain = gain_of(*correlation.all_lags(moments, best[:, None]))[:, 0]
+    lag, curvature = peak(gain, grid.lags)
     covariance, variance = correlation.at(moments, lag)
     chi2 = moments.power[:, None] - 2.0 * covariance + variance
     reduced = np.maximum(chi2.min(axis=1), 0.0) / np.maximum(data.pixels, 1.0)
@@ -284,45 +293,14 @@ def _measure(
     fwhm = SPEED_OF_LIGHT * max(1.0 / resolution, grid.step)
     shift = grid.velocity(lag)
     error = SPEED_OF_LIGHT * grid.step * np.sqrt(2.0 * scale / np.maximum(curvature, 1e-30))
-    height, rival = _heights(gain, lag, grid.lags)
-    at_stated = _near(gain, np.nan_to_num(grid.lag(stated)), grid.lags)
+    height, rival = heights(gain, lag, grid.lags)
+    at_stated = near(gain, np.nan_to_num(grid.lag(stated)), grid.lags)
     clear = (height > CLEAR * scale) & (height - rival > UNRIVALLED * scale)
     advantage = np.where(np.isfinite(stated), (height - at_stated) / scale, np.nan)
     return [
         _Measured(*row, fwhm, chi2[i] / scale[i], reduced[i])
         for i, row in enumerate(zip(shift, error, clear, advantage, strict=True))
     ]
-
-
-def _gain(covariance: NDArray, variance: NDArray) -> NDArray:
-    """How much chi2 falls when a template of free strength, but no emission, is subtracted."""
-    return np.maximum(covariance, 0.0) ** 2 / variance
-
-
-def _peak(gain: NDArray, lags: int) -> tuple[NDArray, NDArray]:
-    """Lag of the highest point, by a parabola, and minus the curvature there; (N,) each."""
-    top = gain[:, 1:-1].argmax(axis=1) + 1
-    rows = np.arange(len(gain))
-    before, at, after = (gain[rows, top + d].astype(np.float64) for d in (-1, 0, 1))
-    curvature = 2.0 * at - before - after
-    offset = np.divide(
-        0.5 * (after - before), curvature, out=np.zeros(len(gain)), where=curvature > 0
-    )
-    return top - lags + np.clip(offset, -0.5, 0.5), curvature
-
-
-def _heights(gain: NDArray, lag: NDArray, lags: int) -> tuple[NDArray, NDArray]:
-    """The peak at a lag, and the highest other one that is a peak by itself."""
-    inner = gain[:, 1:-1]
-    peak = (inner >= gain[:, :-2]) & (inner > gain[:, 2:])
-    apart = np.abs(np.arange(1 - lags, lags) - lag[:, None]) > 2.0
-    return _near(gain, lag, lags), np.where(peak & apart, inner, 0.0).max(axis=1)
-
-
-def _near(gain: NDArray, lag: NDArray, lags: int) -> NDArray:
-    """The highest of the three points about a lag."""
-    middle = np.clip(np.rint(lag).astype(int) + lags, 1, gain.shape[1] - 2)
-    return np.asarray(gain[np.arange(len(gain))[:, None], middle[:, None] + [-1, 0, 1]].max(axis=1))
 
 
 def _star(
