@@ -429,6 +429,117 @@ def predict(
 
 
 @app.command()
+def fit(
+    emulator: Annotated[
+        str, typer.Argument(help="A run, a folder under weights/, several by commas, or 'default'.")
+    ],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Files, folders, globs or stores.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CATALOGUE", help=".parquet or .fits")
+    ],
+    labels: Annotated[
+        str | None, typer.Option(metavar="LABELS", help="Fit these: teff,logg,fe_h,mg_fe; all.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="lm; cma searches for other minima, mcmc samples the posterior.")
+    ] = "lm",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|TABLE", help="Start at what an encoder or a table of stars says."
+        ),
+    ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PRIOR", help="weak (default), none, and LABEL=MEAN:SIGMA; repeat."),
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=VALUE", help="Hold a label at a value; repeat."),
+    ] = None,
+    continuum: Annotated[
+        int | None,
+        typer.Option(min=0, help="Order of the continuum of each arm; by its width if not given."),
+    ] = None,
+    v_broad: Annotated[
+        bool | None,
+        typer.Option(
+            "--v-broad/--no-v-broad",
+            help="Fit the broadening of the star; by default if R is 5000 or more.",
+        ),
+    ] = None,
+    model_error: Annotated[
+        float, typer.Option(min=0.0, help="Error of the models, relative to the flux.")
+    ] = 0.005,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Put labels on the scale of anchors; raw ones are kept."),
+    ] = None,
+    spectra: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the model beside the data, a FITS file a star."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Draw model, residuals and lines, a PNG a star."),
+    ] = None,
+    survey: Annotated[
+        str | None, typer.Option(help="Read files as this survey instead of recognising them.")
+    ] = None,
+    together: Annotated[
+        str, typer.Option(help="One row per star of each 'file', or per 'star' of all inputs.")
+    ] = "file",
+    visits: Annotated[
+        bool, typer.Option("--visits", help="One row per visit instead of combined spectra.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of cma and mcmc.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
+) -> None:
+    """Fit whole spectra with an emulator: labels, velocity, broadening; run again to continue.
+
+    What gives no result is listed with its reason beside the catalogue; the exit code is then 1.
+
+    Example: [bold]spectrolabe fit default spectra/ --output fits.parquet --plot figures[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.inference.fit_options import parse_fixed, parse_labels, parse_priors
+    from spectrolabe.inference.fit_run import fit_files
+
+    report = fit_files(
+        emulator,
+        inputs,
+        output,
+        labels=parse_labels(labels),
+        method=method,
+        start=start,
+        priors=parse_priors(prior or ()),
+        fixed=parse_fixed(fix or ()),
+        continuum=continuum,
+        v_broad=v_broad,
+        model_error=model_error,
+        seed=seed,
+        calibration=calibration,
+        spectra=spectra,
+        plot=plot,
+        survey=survey,
+        together=together,
+        visits=visits,
+        workers=workers,
+        command=" ".join(["spectrolabe", *sys.argv[1:]]),
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    rate = report.stars / max(report.seconds, 1e-3)
+    console.print(
+        f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.1f} stars/s)"
+        + (f"; {report.skipped} inputs were done before" if report.skipped else "")
+    )
+    _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
+
+
+@app.command()
 def simulate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, see configs/.")],
     overrides: Annotated[

@@ -145,6 +145,7 @@ FIT: dict[str, Column] = {
         Column("chi2", "f4", "", "Sum of the squared residuals over their variance"),
         Column("n_pixels", "i4", "", "Pixels that the fit used"),
         Column("n_clipped", "i4", "", "Pixels left out because no model fits them"),
+        Column("messages", "str", "", "What the flags mean for this star, joined by ';'"),
     )
 }
 """What a fit of the whole spectrum says beside labels; after the identity, where there is a fit."""

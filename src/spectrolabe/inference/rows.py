@@ -14,7 +14,7 @@ from spectrolabe.models.estimator import Estimate, Estimator
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Frame, Spectrum
 
-__all__ = ["catalogue_of"]
+__all__ = ["catalogue_of", "identity_of"]
 
 FEWEST_PIXELS = 100
 RESOLUTION_MARGIN = 1.5  # beyond the resolutions trained on
@@ -37,7 +37,7 @@ def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> T
     return build_catalogue(
         raw=_without(estimate.raw, no_information),
         calibrated=_without(estimate.calibrated, no_information),
-        identity=_identity(stars),
+        identity=identity_of(stars),
         result_flags=flags,
         label_flags=_label_flags(estimator, estimate),
     )
@@ -56,7 +56,9 @@ def _without(posterior: LabelPosterior, unknown: NDArray) -> LabelPosterior:
     return LabelPosterior(posterior.names, mean, covariance, posterior.star_id)
 
 
-def _identity(stars: Sequence[Sequence[Spectrum]]) -> dict[str, Any]:
+def identity_of(stars: Sequence[Sequence[Spectrum]]) -> dict[str, Any]:
+    """Return what says which stars these are, by the names of the catalogue's columns."""
+
     def joined(values: Iterable[str]) -> str:
         return ";".join(dict.fromkeys(values))
 

@@ -15,6 +15,7 @@ from astropy.table import Table
 
 import spectrolabe
 from spectrolabe.catalogue import CatalogueWriter
+from spectrolabe.errors import InputError
 from spectrolabe.inference.inputs import Selection, Sources, groups_of
 from spectrolabe.models.checkpoint import write_file
 from spectrolabe.progress import shown_progress
@@ -109,9 +110,16 @@ def run(
         _list_bad(listed, bad)  # before the part: what is done with is listed
         writer.append(table, part.inputs)
         stars += len(table)
-    done = writer.finish(
-        {"created": datetime.now(UTC).isoformat("T", "seconds"), "command": command}
-    )
+    created = datetime.now(UTC).isoformat("T", "seconds")
+    try:
+        done = writer.finish({"created": created, "command": command})
+    except InputError as error:
+        if not bad:
+            raise
+        fix = f"The first of {len(bad)} reasons, all in {listed}: {bad[0][1]}"
+        raise InputError(
+            error.where, expected=error.expected, found=error.found, fix=fix
+        ) from error
     seconds = time.monotonic() - begin
     return RunReport(done, stars, sources.skipped, tuple(bad), seconds)
 
