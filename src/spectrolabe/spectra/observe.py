@@ -1,7 +1,8 @@
-"""What an instrument does to a spectrum: the only place where flux changes grid.
+"""What an instrument does to a spectrum: where flux changes grid.
 
 `resample` moves a measured spectrum to other pixels; `observe` turns a model spectrum into what an
-instrument would record of it. Wavelengths are vacuum Angstrom, R = wavelength / FWHM.
+instrument would record of it. Where a model must be moved often `sampling` does the same by
+splines; nothing else changes grid. Wavelengths are vacuum Angstrom, R = wavelength / FWHM.
 """
 
 from __future__ import annotations
