@@ -205,11 +205,11 @@ class Forward:
         for p, rendered in enumerate(self.render(rows, parameters, slopes=True)):
             rv = labels + self.broad + self.pieces[0][p].spectrum
             where = [*range(labels + self.broad), rv]
+            none = rendered.broad_slope[:0]
             for i, n in enumerate(rows):
                 solved = self._solve(n, p, rendered.flux[i, 0])
-                blocks = [rendered.flux[i, 1:], rendered.rv_slope[i]]
-                if self.broad:
-                    blocks.insert(1, rendered.broad_slope[i] / width[i])
+                broad = rendered.broad_slope[i : i + 1] / width[i] if self.broad else none
+                blocks = rendered.flux[i, 1:], broad, rendered.rv_slope[i : i + 1]
                 gradient, curvature = normal_equations(self.data[n][p], solved, blocks)
                 local.value[i] += solved.value
                 local.gradient[i, where] += gradient
@@ -363,7 +363,9 @@ class Problem:
             s = forward.pieces[row][p].spectrum
             for i in range(len(rows)):
                 solved = forward._solve(row, p, rendered.flux[i, 0])
-                slope, bend = normal_equations(forward.data[row][p], solved, [rendered.rv_slope[i]])
+                slope, bend = normal_equations(
+                    forward.data[row][p], solved, (rendered.rv_slope[i : i + 1],)
+                )
                 value[i] += solved.value
                 gradient[i, s] += slope[0]
                 curvature[i, s] += bend[0, 0]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
-from spectrolabe.inference.continuum import continuum_basis, curvature_penalty
+from spectrolabe.inference.continuum import Basis, continuum_basis, curvature_penalty
 from spectrolabe.inference.masks import usable_ivar
-from spectrolabe.inference.normal import Data
+from spectrolabe.inference.normal import Data, smooth_level
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.models.projection import Projection
 from spectrolabe.spectra import Spectrum
@@ -61,7 +62,7 @@ class Piece:
     @property
     def kind(self) -> tuple[int, int, int, int, int]:
         """Pieces of the same kind can be computed together."""
-        shape = self.data.basis.shape
+        shape = len(self.log_wavelength), self.data.basis.count
         return (self.spectrum, self.emulator, id(self.projection), *shape)
 
 
@@ -119,9 +120,14 @@ def cut(
                 continue
             left &= ~(ivar > 0)
             pixels = _within(spectrum, emulator)
-            piece = _piece(spectrum, emulator, pixels, ivar[pixels], float(shift[s]), cutting.order)
-            data, scale = _data(spectrum.flux[pixels], ivar[pixels], piece[1], cutting.model_error)
-            pieces.append(Piece(s, e, pixels, piece[0], piece[2], data, scale, piece[3]))
+            wavelength = spectrum.wavelength[pixels]
+            table = _resolution(spectrum, emulator, pixels)
+            typical = float(np.median(table[1])) if isinstance(table, tuple) else table
+            curve = _continuum(wavelength.tobytes(), typical, cutting.order)
+            data, scale = _data(spectrum.flux[pixels], ivar[pixels], curve, cutting.model_error)
+            ends = _range(wavelength, emulator, float(shift[s]))
+            projection = _projection(emulator, *ends, table)
+            pieces.append(Piece(s, e, pixels, curve.log, projection, data, scale, typical))
     return pieces
 
 
@@ -133,24 +139,9 @@ def _within(spectrum: Spectrum, emulator: Emulator) -> slice:
     return slice(int(first), int(last))
 
 
-def _piece(
-    spectrum: Spectrum,
-    emulator: Emulator,
-    pixels: slice,
-    ivar: NDArray,
-    shift: float,
-    order: int | None,
-) -> tuple[NDArray, tuple[NDArray, NDArray], Projection, float]:
-    wavelength = spectrum.wavelength[pixels]
-    table = _resolution(spectrum, emulator, pixels)
-    typical = float(np.median(table[1])) if isinstance(table, tuple) else table
+def _range(wavelength: NDArray, emulator: Emulator, shift: float) -> tuple[float, float]:
+    """Wavelengths at rest that stars of about this velocity need; rounded, to be shared."""
     reach = REACH * max(int(np.ceil((abs(shift) + 150.0) / REACH)), 1)
-    projection = _projection(emulator, *_range(wavelength, emulator, reach), table)
-    log, basis, penalty = _continuum(wavelength.tobytes(), typical, order)
-    return log, (basis, penalty), projection, typical
-
-
-def _range(wavelength: NDArray, emulator: Emulator, reach: float) -> tuple[float, float]:
     room = np.log1p(reach / SPEED_OF_LIGHT)
     low = np.floor((np.log(wavelength[0]) - room) / RANGE_STEP) * RANGE_STEP
     high = np.ceil((np.log(wavelength[-1]) + room) / RANGE_STEP) * RANGE_STEP
@@ -192,40 +183,33 @@ def _projection(
     return Projection.of(emulator, low, high, table)
 
 
+class _Continuum(NamedTuple):
+    log: NDArray
+    basis: Basis
+    penalty: NDArray
+
+
+class _Scaled(NamedTuple):
+    data: Data
+    scale: float
+
+
 @lru_cache(maxsize=64)
-def _continuum(
-    wavelength: bytes, resolution: float, order: int | None
-) -> tuple[NDArray, NDArray, NDArray]:
+def _continuum(wavelength: bytes, resolution: float, order: int | None) -> _Continuum:
     log = np.log(np.frombuffer(wavelength, dtype=np.float64))
-    basis, arm = continuum_basis(log, resolution, order)
-    return log, basis, curvature_penalty(arm)
+    basis = continuum_basis(log, resolution, order)
+    return _Continuum(log, basis, curvature_penalty(basis.arm))
 
 
-def _data(
-    flux: NDArray, ivar: NDArray, basis: tuple[NDArray, NDArray], model_error: float
-) -> tuple[Data, float]:
-    """Scaled flux, and errors that include that of the model."""
-    functions, penalty = basis
+def _data(flux: NDArray, ivar: NDArray, continuum: _Continuum, model_error: float) -> _Scaled:
+    """Flux of order 1, and errors that include that of the model."""
     good = ivar > 0
     scale = float(np.median(np.abs(flux[good]))) or 1.0
     values = np.where(good, flux, 0.0).astype(np.float32) / np.float32(scale)
-    level = np.maximum(_level(values, good, functions), LEAST_LEVEL)
+    level = np.maximum(smooth_level(values, good, continuum.basis), LEAST_LEVEL)
     with np.errstate(divide="ignore"):
         variance = 1.0 / (ivar.astype(np.float64) * scale**2) + (model_error * level) ** 2
     root = np.where(good, 1.0 / np.sqrt(variance), 0.0).astype(np.float32)
-    information = float((root.astype(np.float64) ** 2).sum()) / len(functions)
-    return Data(values, root, functions, RIDGE * information * penalty), scale
-
-
-def _level(values: NDArray, good: NDArray, functions: NDArray) -> NDArray:
-    """A smooth curve through most of the pixels, whatever a few of them say."""
-    weight = good.astype(np.float32)
-    gentle = 1e-4 * good.sum() / len(functions) * np.eye(len(functions))
-    for _ in range(6):
-        weighted = functions * weight
-        matrix = (weighted @ functions.T).astype(np.float64) + gentle
-        level = np.linalg.solve(matrix, (weighted @ values).astype(np.float64)) @ functions
-        distance = np.abs(values - level)
-        typical = max(float(np.median(distance[good])), 1e-6)
-        weight = (good / np.maximum(distance / typical, 1.0)).astype(np.float32)
-    return np.asarray(level)
+    information = float((root.astype(np.float64) ** 2).sum()) / continuum.basis.count
+    ridge = RIDGE * information * continuum.penalty
+    return _Scaled(Data(values, root, continuum.basis, ridge), scale)
