@@ -18,22 +18,31 @@ class EmulatorConfig(Strict):
     Parameters
     ----------
     width, heads, expansion : int
-        Of the transformer.
+        Numbers of a token, and of the attention of tokens to each other.
     token_width : int
         Of the layer that makes the token of each label.
-    token_blocks, patch_blocks : int
-        How often tokens attend to each other, and patches to tokens.
+    token_blocks : int
+        How often tokens attend to each other.
+    state_width, state_layers : int
+        Of the state that all patches share.
+    patch_width : int
+        Numbers that each group of patches makes of the tokens.
+    group : int
+        Neighbouring patches that read the tokens together.
     components : int
         Of the basis of each patch.
     """
 
-    width: Count = 64
-    heads: Count = 8
+    width: Count = 8
+    heads: Count = 2
     expansion: Count = 2
-    token_width: Count = 64
+    token_width: Count = 32
     token_blocks: Annotated[int, Field(ge=0)] = 1
-    patch_blocks: Count = 2
-    components: Count = 64
+    state_width: Count = 256
+    state_layers: Annotated[int, Field(ge=0)] = 2
+    patch_width: Count = 32
+    group: Count = 2
+    components: Count = 80
 
     @model_validator(mode="after")
     def _heads_divide(self) -> EmulatorConfig:
@@ -65,7 +74,7 @@ class GridsConfig(Strict):
     low: Positive = 3700.0
     high: Positive = 9800.0
     resolution: Positive = 28000.0
-    patch_pixels: Count = 1280
+    patch_pixels: Count = 640
     stars: Annotated[int, Field(ge=0)] = 0
     selection: Fraction = 0.03
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
@@ -37,14 +38,15 @@ class EmulatorNetwork(nn.Module):
     """Scaled labels, shape (N, L), to the latents of every patch, shape (N, P, K + 1).
 
     Each label is a token, made of the label and of those that decide the layers of the star, as the
-    strength of a line is. Wavelength patches are queries that attend to the tokens: an element
-    counts in a patch as far as the patch has lines of it. The last number of each patch is the
-    logarithm of the continuum there.
+    strength of a line is; an element enters as [X/H]. Tokens attend to each other. Each patch of
+    wavelength reads the tokens with weights of its own (attention whose scores depend on wavelength
+    alone: which lines are there does not depend on the star), and a state that all patches share.
+    The last number of each patch is the logarithm of the continuum there.
 
     Parameters
     ----------
     config : EmulatorConfig
-    names : sequence of str
+    scale : LabelScale
         L labels; ``teff``, ``logg``, ``fe_h`` and ``v_micro`` among them.
     patches : int
         P patches of wavelength.
@@ -52,34 +54,55 @@ class EmulatorNetwork(nn.Module):
 
     structural: Tensor
     metallicity: Tensor
+    spread: Tensor
 
-    def __init__(self, config: EmulatorConfig, names: Sequence[str], patches: int) -> None:
+    def __init__(self, config: EmulatorConfig, scale: LabelScale, patches: int) -> None:
         super().__init__()
-        width, hidden = config.width, config.token_width
-        where = [list(names).index(name) for name in STRUCTURAL]
+        names, width, hidden = list(scale.names), config.width, config.token_width
+        where = [names.index(name) for name in STRUCTURAL]
+        self.fe_h, self.patches, self.group = names.index("fe_h"), patches, config.group
+        elements = torch.tensor([name.endswith("_fe") for name in names]).float()
+        per_fe_h = torch.tensor(scale.width[self.fe_h] / scale.width, dtype=torch.float32)
+        # scaled [X/H] of a spread of 1: scaled [X/Fe] and [Fe/H] in the same units, over their sum
+        spread = torch.where(elements > 0, (1.0 + per_fe_h**2).sqrt(), torch.ones(len(names)))
         self.register_buffer("structural", torch.tensor(where), persistent=False)
+        self.register_buffer("metallicity", elements * per_fe_h / spread, persistent=False)
+        self.register_buffer("spread", spread, persistent=False)
         self.token_in = PerItem(len(names), 1 + len(where), hidden)
         self.token_out = PerItem(len(names), hidden, width)
         self.mix = nn.ModuleList(
             Block(width, config.heads, config.expansion) for _ in range(config.token_blocks)
         )
-        self.query = nn.Parameter(0.5 * torch.randn(patches, width))
-        self.look = nn.ModuleList(
-            Block(width, config.heads, config.expansion) for _ in range(config.patch_blocks)
+        flat, groups = len(names) * width, -(-patches // config.group)
+        self.enter = nn.Linear(flat, config.state_width)
+        self.layers = nn.ModuleList(
+            nn.Linear(config.state_width, config.state_width) for _ in range(config.state_layers)
         )
-        self.readout = PerItem(patches, width, config.components + 1)
+        self.read = PerItem(groups, flat, config.patch_width)
+        outputs = config.group * (config.components + 1)
+        self.of_state = PerItem(groups, config.state_width, outputs)
+        self.of_patch = PerItem(groups, config.patch_width, outputs)
 
     def forward(self, labels: Tensor, patches: slice = slice(None)) -> Tensor:
         """Return the latents of a slice of the patches."""
+        first, last, _ = patches.indices(self.patches)
+        groups = slice(first // self.group, -(-last // self.group))
+        tokens = self._tokens(labels).flatten(1)
+        state = silu(self.enter(tokens))
+        for layer in self.layers:
+            state = state + silu(layer(state))
+        own = silu(self.read.of_all(tokens, groups))
+        out = self.of_state.of_all(state, groups) + self.of_patch(own, groups)
+        begin = first - groups.start * self.group
+        return out.unflatten(-1, (self.group, -1)).flatten(1, 2)[:, begin : begin + last - first]
+
+    def _tokens(self, labels: Tensor) -> Tensor:
+        own = labels / self.spread + self.metallicity * labels[:, self.fe_h, None]
         common = labels[:, None, self.structural].expand(-1, labels.shape[1], -1)
-        tokens = self.token_in(torch.cat([labels[:, :, None], common], dim=-1))
-        tokens = self.token_out(torch.nn.functional.silu(tokens))
+        tokens = self.token_out(silu(self.token_in(torch.cat([own[:, :, None], common], dim=-1))))
         for block in self.mix:
-            tokens = block(tokens, tokens)
-        state = self.query[patches].expand(len(labels), -1, -1)
-        for block in self.look:
-            state = block(state, tokens)
-        return self.readout(state, patches)
+            tokens = block(tokens)
+        return tokens
 
 
 class PerItem(nn.Module):
@@ -91,32 +114,39 @@ class PerItem(nn.Module):
         self.bias = nn.Parameter(torch.zeros(items, outputs))
 
     def forward(self, values: Tensor, items: slice = slice(None)) -> Tensor:
-        """Apply the layers of a slice of the items."""
-        product = torch.einsum("nia,iab->nib", values, self.weight[items])
+        """Apply the layers of a slice of the items, each to its own values."""
+        product = torch.matmul(values.transpose(0, 1), self.weight[items]).transpose(0, 1)
         return product + self.bias[items]
+
+    def of_all(self, values: Tensor, items: slice = slice(None)) -> Tensor:
+        """Apply the layers of a slice of the items to the same values, shape (N, A)."""
+        weight = self.weight[items]
+        flat = weight.transpose(0, 1).flatten(1)
+        return (values @ flat).unflatten(-1, weight.shape[::2]) + self.bias[items]
 
 
 class Block(nn.Module):
-    """Attention of a state to a source, then a layer on each element; both add to the state."""
+    """Attention of tokens, shape (N, A, D), to each other, then a layer on each; both add."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
         self.heads = heads
-        self.before, self.source, self.after = (nn.LayerNorm(width) for _ in range(3))
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.into, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = (
             nn.Linear(width, expansion * width),
             nn.Linear(expansion * width, width),
         )
 
-    def forward(self, state: Tensor, source: Tensor) -> Tensor:
-        """Return the state, shape (N, A, D), after it has seen a source, shape (N, B, D)."""
-        split = lambda x: x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)  # noqa: E731
-        seen = self.source(source)
-        query, key = split(self.query(self.before(state))), split(self.key(seen))
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the tokens after they have seen each other."""
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+            for part in self.into(self.before(tokens)).chunk(3, dim=-1)
+        )
         weight = torch.softmax(query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5, dim=-1)
-        state = state + self.out((weight @ split(self.value(seen))).transpose(-2, -3).flatten(-2))
-        return state + self.down(torch.nn.functional.silu(self.up(self.after(state))))
+        tokens = tokens + self.out((weight @ value).transpose(-2, -3).flatten(-2))
+        return tokens + self.down(silu(self.up(self.after(tokens))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -391,7 +421,8 @@ def load_emulator(folder: str | Path) -> Emulator:
         )
     column = {key: np.array([e[key] for e in card["labels"]]) for key in card["labels"][0]}
     names = tuple(column["name"].tolist())
-    network = EmulatorNetwork(EmulatorConfig(**card["network"]), names, len(tensors["offset"]))
+    scale = LabelScale(names, column["centre"], column["width"])
+    network = EmulatorNetwork(EmulatorConfig(**card["network"]), scale, len(tensors["offset"]))
     prefix = "network."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     network.load_state_dict(state)
@@ -405,7 +436,7 @@ def load_emulator(folder: str | Path) -> Emulator:
             np.array(card["continuum"]),
             card["resolution"],
         ),
-        LabelScale(names, column["centre"], column["width"]),
+        scale,
         **{key: column[key] for key in ("low", "high", "mean", "spread")},
         card=card,
     )
