@@ -196,10 +196,13 @@ def read_anchors(path: str | Path) -> Anchors:
 
 def _numbers(table: Table, name: str) -> NDArray:
     column = np.ma.asarray(table[name])
+    missing = np.ma.getmaskarray(column)
+    values = np.full(column.shape, np.nan)
     try:
-        return np.ma.filled(column.astype(float), np.nan)
-    except ValueError as error:
+        values[~missing] = np.asarray(column.data[~missing]).astype(float)
+    except (ValueError, TypeError) as error:
         raise InputError(f"column {name}", expected="numbers", found=str(error)) from error
+    return values
 
 
 def _text(table: Table, name: str) -> NDArray:

@@ -27,7 +27,8 @@ FEWEST_GROUPS, FEWEST_STARS = 5, 8
 FEWEST_REFERENCES = 10  # for a trend with [Fe/H], which groups of one [Fe/H] cannot show
 UNEVOLVED = 3.5  # log g above which no star has been through the first dredge-up
 SLOPES = (0.03, 0.1, 0.3, 1.0, 3.0)  # prior amplitudes over the scatter within groups
-BENDS = CROSSES = (0.01, 0.03, 0.1, 0.3, 1.0)
+BENDS = (0.01, 0.04, 0.15, 0.6)
+CROSSES = (0.01, 0.1, 0.5)
 FREE = 1e3
 
 
@@ -117,8 +118,8 @@ def _matched(table: Labels, anchors: Anchors) -> tuple[Labels, Anchors]:
         raise InputError(
             "anchors",
             expected="stars of the labels",
-            found=f"none of {len(anchors)}: {anchors.star_id[0]!r} and others; labels are of "
-            f"{table.star_id[0] if len(table) else 'no star'!r} and others",
+            found=f"none of {len(anchors)}: {anchors.star_id[0]} and others; labels are of "
+            f"{table.star_id[0] if len(table) else 'no star'} and others",
             fix="Identifiers must be written the same way in both tables.",
         )
     twice, count = np.unique(
