@@ -303,11 +303,12 @@ class Problem:
         at = forward.start[row] if parameters is None else np.asarray(parameters, dtype=np.float64)
         self._velocities = at[self._count :]
         limits = forward.low[row], forward.high[row]
-        self.start, self.low, self.high = map(self._outwards, (at, *limits))
+        self.start, self.low, self.high = map(self.outwards, (at, *limits))
         spread = forward.emulators[0].spread[forward.columns]
         self.spread = np.append(spread, [V_BROAD_SPREAD] * forward.broad)
 
-    def _outwards(self, parameters: NDArray) -> NDArray:
+    def outwards(self, parameters: NDArray) -> NDArray:
+        """Return theta, shape (J,), of the parameters of `Forward`."""
         theta = parameters[: self._count].copy()
         theta[self._labels :] = np.sqrt(theta[self._labels :])
         return theta

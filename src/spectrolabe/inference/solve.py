@@ -18,6 +18,7 @@ __all__ = ["METHODS", "Solution", "solve"]
 
 METHODS = ("lm", "cma", "mcmc")
 NEAR = 0.5  # promised gain of ln(posterior) at which outliers are told from a wrong model
+LOWER = 0.5  # of ln(posterior), by which a minimum is lower than another
 SMALLEST = 1e-8  # eigenvalue of a scaled curvature, below which it is rounding
 
 
@@ -155,16 +156,18 @@ def inverse(curvature: NDArray) -> NDArray:
 def _searched(
     forward: Forward, end: Minimum, seed: int, options: Mapping[str, Any]
 ) -> tuple[Minimum, NDArray, list[tuple[str, ...]]]:
-    """Search from each minimum; where a lower one is found, descend again from there."""
+    """Search from each minimum; where a lower one is found, descend again from there.
+
+    The search has the pixels that the first minimum left. Which of two minima is lower is decided
+    on all pixels, those that do not fit counting less.
+    """
     start = end.parameters.copy()
-    notes: list[tuple[str, ...]] = []
     evaluations = np.zeros(len(start), dtype=int)
-    forward.restart()
     for n, parameters in enumerate(end.parameters):
         problem = Problem(forward, n, parameters)
         found = search(
             problem.minus_log_posterior,
-            problem.start[None],
+            np.stack([problem.start, problem.outwards(forward.start[n])]),
             problem.outwards_covariance(inverse(end.local.curvature[n])),
             problem.spread,
             problem.low,
@@ -173,12 +176,30 @@ def _searched(
             **options,
         )
         evaluations[n] = found.evaluations
-        gain = found.first - found.value
-        notes.append((f"a search found a minimum lower by {gain:.1f}",) if found.improved else ())
         if found.improved:
             start[n] = problem.inwards(found.theta)
+    moved = (start != end.parameters).any(axis=1)
+    if not moved.any():
+        return end, evaluations, [()] * len(start)
     again, more = descend(forward, start)
+    gain = _robust_value(forward, end.parameters) - _robust_value(forward, again.parameters)
+    lower = moved & (gain > LOWER)
+    if (moved & ~lower).any():
+        again, more = descend(forward, np.where(lower[:, None], start, end.parameters))
+    notes: list[tuple[str, ...]] = [
+        (f"a search found a minimum of chi2 lower by {2 * gain[n]:.1f}",) if lower[n] else ()
+        for n in range(len(start))
+    ]
     return again, evaluations + more, notes
+
+
+def _robust_value(forward: Forward, parameters: NDArray) -> NDArray:
+    """Minus ln of the posterior with all pixels, whatever was found about them before."""
+    kept = forward.data, forward.weight, forward.robust
+    forward.restart()
+    value = forward.evaluate(np.arange(len(parameters)), parameters).value
+    forward.data, forward.weight, forward.robust = kept
+    return value
 
 
 def _sampled(
