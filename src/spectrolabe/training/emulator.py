@@ -33,9 +33,10 @@ from spectrolabe.training.native import (
 
 __all__ = ["EmulatorTask", "Material", "material", "train_emulator"]
 
+FLUX_UNIT = 0.005  # of the flux: this error counts as much as a differential spectrum missed whole
 FLUX_FLOOR = 3e-4  # of the flux: errors below it hardly count
 SLOPE_FLOOR = 0.03  # the same for a differential spectrum, of its size
-LEAST = 1e-4  # of the flux: labels that change less count as if they changed so much
+LEAST = 3e-5  # of the flux: labels that change less count as if they changed so much
 CONTINUUM = 0.1  # weight of the continuum
 TOGETHER = 16  # spectra of the selection made at a time
 MATERIAL = "material.safetensors"
@@ -63,8 +64,6 @@ class Material:
         What it changes of the latents.
     kept_flux : Tensor, shape (n, P, W)
         Spectra of the stars that are not trained on.
-    size : float
-        Root mean square of the flux about its mean.
     about : sequence of mapping
         The grids; see `Native`.
     """
@@ -78,7 +77,6 @@ class Material:
     steps: NDArray
     change: Tensor
     kept_flux: Tensor
-    size: float
     about: tuple[Mapping[str, Any], ...]
 
 
@@ -136,7 +134,6 @@ def material(config: EmulatorTrainConfig, folder: Path) -> Material:
     )
     mean, width = basis.continuum
     continuum = torch.from_numpy((native.continuum - mean) / width).float()
-    flux = native.flux[~kept]
     found = Material(
         native.names,
         basis,
@@ -147,7 +144,6 @@ def material(config: EmulatorTrainConfig, folder: Path) -> Material:
         native.steps,
         latents(basis, native.change, relative=True),
         torch.from_numpy(native.flux[kept]),
-        float(np.sqrt(np.mean([np.square(f - basis.offset.numpy()).mean() for f in flux]))),
         native.about,
     )
     _write(path, found)
@@ -166,7 +162,6 @@ def _write(path: Path, found: Material) -> None:
     tensors["continuum"] = torch.from_numpy(found.basis.continuum)
     about = {
         "names": found.names,
-        "size": found.size,
         "about": [dict(one) for one in found.about],
         **{key: getattr(found.basis, key) for key in ("start", "step", "resolution")},
     }
@@ -192,7 +187,6 @@ def _read(path: Path, config: EmulatorTrainConfig) -> Material:
     return Material(
         tuple(about["names"]),
         Basis(**basis, continuum=tensors["continuum"].numpy()),
-        size=about["size"],
         about=tuple(about["about"]),
         **rest,
     )
@@ -217,7 +211,8 @@ class EmulatorTask:
 
     The error of a star in a patch is the root mean square over its pixels, which the latents give
     exactly, the components being orthogonal. Differential spectra are learnt as what they are: the
-    difference between two spectra one step apart, in units of what that label changes in the mean.
+    difference between two spectra one step apart. Their error is taken over the whole spectrum, in
+    units of what that label changes in the mean, so that an element of few lines counts as well.
 
     Parameters
     ----------
@@ -226,15 +221,15 @@ class EmulatorTask:
     """
 
     def __init__(self, config: EmulatorTrainConfig, given: Material) -> None:
-        torch.manual_seed(config.training.seed)
         self.config, self.given = config, given
-        self.model: nn.Module = EmulatorNetwork(
-            config.emulator, given.names, len(given.basis.offset)
-        )
         train = np.flatnonzero(~given.kept)
         none = np.full(given.labels.shape, np.nan)
         stars = Labels(given.names, given.labels, none, np.arange(len(none)).astype(str))
         self.scale = LabelScale.fit(stars.take(train))
+        torch.manual_seed(config.training.seed)
+        self.model: nn.Module = EmulatorNetwork(
+            config.emulator, self.scale, len(given.basis.offset)
+        )
         scaled = torch.from_numpy(self.scale.scale(given.labels)).float()
         self.labels, self.targets = scaled[train], given.targets[train]
         self.kept = scaled[given.kept]
@@ -277,20 +272,20 @@ class EmulatorTask:
         return loss
 
     def flux_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean error of flux, relative to what spectra differ, and of the continuum."""
+        """Mean error of the flux of stars and patches, and of the continuum."""
         error = output - target
         square = torch.einsum("npk,pk->np", error[..., :-1].square(), self.square.to(error.device))
-        flux = (square + FLUX_FLOOR**2).sqrt().mean() / self.given.size
+        flux = (square + FLUX_FLOOR**2).sqrt().mean() / FLUX_UNIT
         return flux + CONTINUUM * (error[..., -1].square() + 1e-6).sqrt().mean()
 
     def _slope_loss(self, found: Tensor, stars: Tensor, columns: Tensor) -> Tensor:
         """Mean error of differential spectra, relative to what the label changes."""
         known = (self.slopes.steps[stars].gather(1, columns) != 0).float().to(found.device)
         error = found - self.slopes.change[stars[:, None], columns].to(found.device)
-        square = torch.einsum("njpk,pk->njp", error.square(), self.square.to(found.device))
-        size = self.sizes[columns].to(found.device)[..., None]
-        mean = (square / size**2 + SLOPE_FLOOR**2).sqrt().mean(dim=-1)
-        return (mean * known).sum() / known.sum().clamp(min=1.0)
+        square = torch.einsum("njpk,pk->nj", error.square(), self.square.to(found.device))
+        size = self.sizes[columns].to(found.device)
+        relative = (square / len(self.square) / size**2 + SLOPE_FLOOR**2).sqrt()
+        return (relative * known).sum() / known.sum().clamp(min=1.0)
 
     def _prior_weight(self, progress: float) -> float:
         prior = self.config.prior

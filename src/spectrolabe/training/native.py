@@ -330,7 +330,7 @@ def latents(basis: Basis, flux: NDArray, *, relative: bool = False) -> Tensor:
         part = torch.from_numpy(np.ascontiguousarray(values[i : i + CHUNK]))
         part = part if relative else part - basis.offset
         found[i : i + CHUNK] = torch.einsum("npw,pkw->npk", part, inverse)
-    return found.reshape(*flux.shape[:-1], -1)
+    return found.reshape(*flux.shape[:-1], inverse.shape[1])
 
 
 def grid_digests(config: GridsConfig) -> list[str]:
