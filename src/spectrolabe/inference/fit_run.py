@@ -113,7 +113,7 @@ def fit_files(
         "emulators": dict(zip([folder.name for folder in folders], sha256, strict=True)),
         **options,
         "labels": list(setup.names),
-        "priors": setup.priors.describe(),
+        "priors": {k: v for k, v in setup.priors.describe().items() if k in setup.names},
         "start": "templates" if first is None else first.provenance,
         "calibration": None if calibration is None else _named(Path(calibration)),
     }
