@@ -23,8 +23,9 @@ __all__ = ["HUBER", "Data", "Solved", "normal_equations", "smooth_level", "solve
 HUBER = 3.0  # standard deviations beyond which a residual counts with its size, not its square
 ROUNDS = 2  # of new weights for each solution of the continuum
 FIRST_ROUNDS = 12  # of the first one, which begins without weights
-LEVEL_ROUNDS = 6
+LEVEL_ROUNDS, ENOUGH = 6, 500  # so many pixels say how large residuals usually are
 NO_LIMIT = 1e30
+BLOCK = 512
 
 
 class Data(NamedTuple):
@@ -141,14 +142,15 @@ def normal_equations(
 
 def smooth_level(flux: NDArray, good: NDArray, basis: Basis) -> NDArray:
     """Return a smooth curve through most of the good pixels, whatever a few of them say, (M,)."""
-    ones, count = np.ones(len(flux), dtype=np.float32), len(basis.arm)
+    ones, count = np.ones(len(flux), dtype=np.float32), basis.count
     ridge = 1e-4 * good.sum() / count * np.eye(count)
     weight = good.astype(np.float32)
+    some = np.flatnonzero(good)[:: max(int(good.sum()) // ENOUGH, 1)]
     for _ in range(LEVEL_ROUNDS):
         arrays = basis.values, basis.runs, basis.first
         _, _, level, *_ = _solve(flux, weight, ones, ones.copy(), *arrays, ridge, 0, NO_LIMIT)
         distance = np.abs(flux - level)
-        typical = max(float(np.median(distance[good])), 1e-6)
+        typical = max(float(np.median(distance[some])), 1e-6)
         weight = np.where(good, 1 / np.sqrt(np.maximum(distance / typical, 1.0)), 0.0)
         weight = weight.astype(np.float32)
     return np.asarray(level)
@@ -163,61 +165,85 @@ def _solve(  # type: ignore[no-untyped-def]
 ):
     """All of `Solved`; ``weight`` is renewed ``rounds`` times."""
     pixels, count = flux.size, ridge.shape[0]
-    continuum, residual, inner = np.empty_like(flux), np.empty_like(flux), np.empty_like(flux)
+    continuum, residual = np.empty(pixels, np.float32), np.empty(pixels, np.float32)
+    inner, target = np.empty(pixels, np.float32), np.empty(pixels, np.float32)
     lower, coefficients = np.empty((count, count)), np.empty(count)
     most = np.float32(limit)
     for turn in range(rounds + 1):
         for m in range(pixels):
-            inner[m] = flux[m] * root[m] * weight[m]
-        matrix, right = _normal(observed, root, weight, inner, values, runs, first, count)
+            scale = root[m] * weight[m]
+            inner[m] = flux[m] * scale
+            target[m] = observed[m] * scale
+        matrix, right = np.zeros((count + 3, count + 3)), np.zeros(count + 3)
+        for q in range(first.size):
+            part = slice(runs[q], runs[q + 1])
+            _add(target[part], inner[part], values[:, part], first[q], matrix, right)
         _factor(matrix, ridge, lower)
-        coefficients = _upwards(lower, _downwards(lower, right))
-        _curve(coefficients.astype(np.float32), values, runs, first, continuum)
+        coefficients = _upwards(lower, _downwards(lower, right[:count]))
+        for q in range(first.size):
+            part = slice(runs[q], runs[q + 1])
+            _curve(coefficients, first[q], values[:, part], continuum[part])
         for m in range(pixels):
             residual[m] = root[m] * (observed[m] - continuum[m] * flux[m])
         if turn < rounds:
             for m in range(pixels):
                 weight[m] = np.sqrt(most / max(abs(residual[m]), most))
-    value = 0.0
+    value = np.float32(0.0)
+    total = 0.0
     for m in range(pixels):
         size = abs(residual[m])
         inside = min(size, most)
         value += inside * (size - np.float32(0.5) * inside)
-    return value, coefficients, continuum, residual, weight, inner, lower
+        if m % BLOCK == BLOCK - 1:  # sums of single precision stay short
+            total += value
+            value = np.float32(0.0)
+    return total + value, coefficients, continuum, residual, weight, inner, lower
 
 
 @jit
-def _normal(  # type: ignore[no-untyped-def]
-    observed, root, weight, inner, values, runs, first, count
-):
-    """Normal equations of the coefficients: matrix (C, C) and right side (C,)."""
-    matrix, right = np.zeros((count + 3, count + 3)), np.zeros(count + 3)
-    for q in range(first.size):
-        low, high, c = runs[q], runs[q + 1], first[q]
-        for k in range(4):
-            total = np.float32(0.0)
-            for m in range(low, high):
-                total += values[k, m] * inner[m] * root[m] * weight[m] * observed[m]
-            right[c + k] += total
-            for i in range(k + 1):
-                total = np.float32(0.0)
-                for m in range(low, high):
-                    total += values[k, m] * values[i, m] * inner[m] * inner[m]
-                matrix[c + k, c + i] += total
-    return matrix[:count, :count], right[:count]
+def _add(target, inner, values, c, matrix, right):  # type: ignore[no-untyped-def]
+    """Add a run of pixels to the normal equations of coefficients c to c + 3."""
+    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
+    r0 = r1 = r2 = r3 = np.float32(0.0)
+    a00 = a10 = a11 = a20 = a21 = a22 = a30 = a31 = a32 = a33 = np.float32(0.0)
+    for m in range(target.size):
+        x, t = inner[m], target[m]
+        w0, w1, w2, w3 = v0[m] * x, v1[m] * x, v2[m] * x, v3[m] * x
+        r0 += w0 * t
+        r1 += w1 * t
+        r2 += w2 * t
+        r3 += w3 * t
+        a00 += w0 * w0
+        a10 += w1 * w0
+        a11 += w1 * w1
+        a20 += w2 * w0
+        a21 += w2 * w1
+        a22 += w2 * w2
+        a30 += w3 * w0
+        a31 += w3 * w1
+        a32 += w3 * w2
+        a33 += w3 * w3
+    for k, total in enumerate((r0, r1, r2, r3)):
+        right[c + k] += total
+    for k, total in enumerate((a00, a10, a20, a30)):
+        matrix[c + k, c] += total
+    for k, total in enumerate((a11, a21, a31)):
+        matrix[c + 1 + k, c + 1] += total
+    matrix[c + 2, c + 2] += a22
+    matrix[c + 3, c + 2] += a32
+    matrix[c + 3, c + 3] += a33
 
 
 @jit
-def _curve(coefficients, values, runs, first, continuum):  # type: ignore[no-untyped-def]
-    """Fill in the sum of the basis functions."""
+def _curve(coefficients, first, values, continuum):  # type: ignore[no-untyped-def]
+    """Fill in the sum of the basis functions in a run of pixels."""
     four = np.zeros(4, np.float32)
-    for q in range(first.size):
-        for k in range(4):
-            c = first[q] + k
-            four[k] = coefficients[c] if c < coefficients.size else np.float32(0.0)
-        a, b, c, d = four[0], four[1], four[2], four[3]
-        for m in range(runs[q], runs[q + 1]):
-            continuum[m] = a * values[0, m] + b * values[1, m] + c * values[2, m] + d * values[3, m]
+    for k in range(min(4, coefficients.size - first)):
+        four[k] = coefficients[first + k]
+    a, b, c, d = four[0], four[1], four[2], four[3]
+    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
+    for m in range(continuum.size):
+        continuum[m] = a * v0[m] + b * v1[m] + c * v2[m] + d * v3[m]
 
 
 @jit
@@ -259,34 +285,33 @@ def _eliminate(  # type: ignore[no-untyped-def]
 ):
     """Gradient (P,) at fixed continuum, and what eliminates the continuum: (P, C) and (C,)."""
     fitted, count = columns.shape[0], lower.shape[0]
-    mixed, rest = np.zeros((count + 3, fitted)), np.zeros(count + 3)
-    work = np.empty_like(values)
-    gradient = np.zeros(fitted)
-    for k in range(4):
-        for m in range(inner.size):
-            work[k, m] = values[k, m] * inner[m]
+    mixed, rest, gradient = np.zeros((fitted, count + 3)), np.zeros(count + 3), np.zeros(fitted)
     for q in range(first.size):
-        low, high, c = runs[q], runs[q + 1], first[q]
-        for k in range(4):
-            total = np.float32(0.0)
-            for m in range(low, high):
-                total += work[k, m] * residual[m]
-            rest[c + k] += total
+        part = slice(runs[q], runs[q + 1])
+        c, r, work = first[q], residual[part], values[:, part] * inner[part]
+        v0, v1, v2, v3 = work[0], work[1], work[2], work[3]
+        gone = np.zeros(1)
+        _five(r, r, v0, v1, v2, v3, gone, rest[c : c + 4])
         for p in range(fitted):
-            s = a = b = d = e = np.float32(0.0)
-            for m in range(low, high):
-                x = columns[p, m]
-                s += x * residual[m]
-                a += x * work[0, m]
-                b += x * work[1, m]
-                d += x * work[2, m]
-                e += x * work[3, m]
-            gradient[p] -= s
-            mixed[c, p] += a
-            mixed[c + 1, p] += b
-            mixed[c + 2, p] += d
-            mixed[c + 3, p] += e
+            _five(columns[p, part], r, v0, v1, v2, v3, gradient[p : p + 1], mixed[p, c : c + 4])
     half = np.empty((fitted, count))
     for p in range(fitted):
-        half[p] = _downwards(lower, mixed[:count, p])
-    return gradient, half, _downwards(lower, rest[:count] - pull)
+        half[p] = _downwards(lower, mixed[p, :count])
+    return -gradient, half, _downwards(lower, rest[:count] - pull)
+
+
+@jit
+def _five(x, r, v0, v1, v2, v3, one, four):  # type: ignore[no-untyped-def]
+    """Add the products of x with r, and with each v."""
+    s = a = b = c = d = np.float32(0.0)
+    for m in range(x.size):
+        s += x[m] * r[m]
+        a += x[m] * v0[m]
+        b += x[m] * v1[m]
+        c += x[m] * v2[m]
+        d += x[m] * v3[m]
+    one[0] += s
+    four[0] += a
+    four[1] += b
+    four[2] += c
+    four[3] += d
