@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spectrolabe.inference import solve
+from spectrolabe.inference.fit import fit
 from spectrolabe.inference.metric import Metric
 from spectrolabe.inference.search import search
+from tests.inference.made_up import EMULATOR, draw_labels, spectra
+
+FITTED = ("teff", "logg", "fe_h", "mg_fe", "ca_fe")
 
 LOW, HIGH = np.full(6, -10.0), np.full(6, 10.0)
 LOWEST = np.array([1.0, -2.0, 3.0, 0.0, 2.0, -1.0])
@@ -135,3 +140,43 @@ def test_a_seed_gives_the_same_search_and_evaluations_are_limited():
     np.testing.assert_array_equal(one.theta, again.theta)
     assert (one.theta != other.theta).any()
     assert 2000 <= one.evaluations < 2200
+
+
+def fitted(method, options=None):
+    """Fit two made-up stars in a few labels."""
+    labels = draw_labels(2, seed=3)
+    labels[:, [EMULATOR.names.index(n) for n in EMULATOR.names if n not in FITTED]] = 0.0
+    fixed = {name: 0.0 for name in EMULATOR.names if name not in FITTED}
+    stars = [[one] for one in spectra(labels, snr=50.0, seed=4)]
+    how = {"priors": "none", "v_broad": False, "model_error": 0.0}
+    return labels, fit(stars, [EMULATOR], fixed=fixed, method=method, options=options, **how)
+
+
+def test_a_good_fit_is_left_as_it_is():
+    _, alone = fitted("lm")
+    _, both = fitted("cma", {"rounds": 1, "runs": 2})
+    np.testing.assert_array_equal(both.values, alone.values)
+    np.testing.assert_array_equal(both.covariance, alone.covariance)
+    assert (both.evaluations > alone.evaluations + 200).all()
+    assert both.messages == alone.messages
+
+
+def test_a_fit_that_stopped_in_the_wrong_place_is_rescued(monkeypatch):
+    _, truth = fitted("lm")
+    descend, calls = solve.descend, []
+
+    def stuck(forward, start=None):
+        end, evaluations = descend(forward, start)
+        calls.append(start)
+        if start is None:
+            end.parameters[0, :3] += [400.0, 0.6, -0.5]  # the first star only
+        return end, evaluations
+
+    monkeypatch.setattr(solve, "descend", stuck)
+    labels, found = fitted("cma", {"rounds": 1, "runs": 2})
+    assert len(calls) == 2
+    assert any("lower" in text for text in found.messages[0])
+    assert not any("lower" in text for text in found.messages[1])
+    np.testing.assert_allclose((found.values - truth.values) / truth.sigma, 0.0, atol=0.1)
+    where = [EMULATOR.names.index(name) for name in FITTED]
+    assert (np.abs(found.values - labels[:, where]) / found.sigma).max() < 4
