@@ -20,7 +20,7 @@ from spectrolabe.inference.metric import Metric
 
 __all__ = ["Chain", "sample"]
 
-LENGTH = 50.0  # autocorrelation times that a chain must last for them to be trusted
+LENGTH = 25.0  # autocorrelation times, averaged over the walkers, that a chain must last
 LEAST = 400.0  # independent samples: sigma within 4 per cent
 FREEDOM = 8.0  # degrees of freedom of the Student distribution: tails wider than the posterior's
 STILL = 0.15  # drift of ln(posterior), in its standard deviations, below which burn-in ends

@@ -65,7 +65,7 @@ def search(
     rounds: int = 2,
     population: int | None = None,
     evaluations: int = 20_000,
-    tolerance: float = 0.05,
+    tolerance: float = 0.2,
 ) -> Search:
     """Look for the lowest value of a function inside a box.
 
@@ -87,7 +87,7 @@ def search(
     low, high : array_like, shape (J,)
     seed : int
     runs : int
-        Runs in each round.
+        In the first round; half as many in the second.
     rounds : int
         At most; a second round without gain ends the search.
     population : int, optional
@@ -95,7 +95,7 @@ def search(
     evaluations : int
         No new generation once this many have been done.
     tolerance : float
-        Of the function; 0.05 is a tenth of a standard deviation of ln(likelihood).
+        Of the function. What it leaves, a descent from there finds in a step or two.
     """
     low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     starts = np.clip(np.atleast_2d(np.asarray(starts, dtype=np.float64)), low, high)
@@ -108,7 +108,8 @@ def search(
     for done in range(1, rounds + 1):
         before = box.value
         here = starts if done == 1 else box.theta[None]
-        drawn = here[0] + spread * rng.standard_normal((max(runs - len(here), 0), len(low)))
+        more = max(runs // done - len(here), 0)
+        drawn = here[0] + spread * rng.standard_normal((more, len(low)))
         at = metric.inwards(np.clip(np.concatenate([here, drawn]), low, high))
         seeds = rng.integers(2**31, size=len(at))
         started = [_Run(z, size, int(one)) for z, one in zip(at, seeds, strict=True)]
