@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectrolabe.labels import LabelScale
-from spectrolabe.models.emulator import Basis, Emulator
+from spectrolabe.models.emulator import Basis, Emulator, forward_mode
 from spectrolabe.synthesis.sampling import ABUNDANCES
 
 NAMES = ("teff", "logg", "fe_h", "v_micro", *ABUNDANCES)
@@ -30,6 +32,12 @@ class Smooth(nn.Module):
         value = torch.einsum("nl,plk->npk", labels, self.linear[patches])
         value = value + torch.einsum("nl,plk->npk", labels**2, self.quadratic[patches])
         return 3.0 * torch.tanh(value / 3.0)
+
+    def with_slopes(
+        self, labels: Tensor, columns: Sequence[int], patches: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Return latents and their slopes with some labels."""
+        return forward_mode(lambda one: self(one, patches), labels, columns)
 
 
 def made_up_emulator(low: float = 5000.0, high: float = 5400.0, seed: int = 0) -> Emulator:

