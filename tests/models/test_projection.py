@@ -251,8 +251,9 @@ def test_errors_name_what_is_wrong(emulator, labels):
         emulator.jacobian(labels, grid, 3000.0, names=("mgfe",))
     with pytest.raises(InputError, match="rv"):
         emulator.flux(labels, grid, 3000.0, rv=np.nan)
-    with pytest.raises(InputError, match="v_broad"):
-        emulator.flux(labels, grid, 3000.0, v_broad=-2.0)
+    for v_broad in (-2.0, np.nan):
+        with pytest.raises(InputError, match="vbroad"):
+            emulator.flux(labels, grid, 3000.0, v_broad=v_broad)
 
 
 def test_r_counts_only_where_there_are_pixels(emulator):

@@ -191,6 +191,7 @@ def test_bad_input():
         lambda: sample(good, START, STEP, PIXELS, rv=np.nan),
         lambda: sample(good, START, STEP, PIXELS, rv=-3e5),
         lambda: sample(good, START, STEP, PIXELS, v_broad=-1.0),
+        lambda: sample(good, START, STEP, np.append(PIXELS, np.nan)),
     ):
         with pytest.raises(InputError, match="expected"):
             bad()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.models.emulator import Emulator
-from spectrolabe.spectra.broadening import FWHM, lsf_variance
+from spectrolabe.spectra.broadening import FWHM, lsf_variance, velocity_variance
 from spectrolabe.spectra.grid import checked_grid
 from spectrolabe.spectra.sampling import (
     MARGIN,
@@ -32,6 +33,7 @@ __all__ = ["Projection", "emulated_flux", "emulated_jacobian"]
 
 SAMPLING = 4.0  # points of the grid per FWHM of the instrument
 ROWS = 128  # spectra at a time, so that a patch of them stays in the cache
+ROUND = 0.002  # in ln(wavelength): steps in which the range of a projection grows
 NEAR = 1e-9  # wavelengths nearer than this, in ln(wavelength), are the same
 
 
@@ -246,9 +248,23 @@ def _projection(
             "resolution", expected=f"one R, or shape {grid.shape}", found=f"shape {value.shape}"
         )
     one = float(doppler_shift(1.0, rv))
-    table = (grid, value) if value.ndim else float(value)
-    room = REACH * v_broad / FWHM
-    return grid, Projection.of(emulator, grid[0] / one, grid[-1] / one, table, room=room)
+    room = REACH * np.sqrt(velocity_variance(v_broad))
+    low, high = _checked_range(emulator, grid[0] / one, grid[-1] / one, room)
+    # rounded outwards, so that a small change of velocity finds the projection again
+    low = max(np.floor(low / ROUND) * ROUND, np.log(emulator.wavelength[0]))
+    high = min(np.ceil(high / ROUND) * ROUND, np.log(emulator.wavelength[-1]))
+    table = (tuple(grid.tolist()), tuple(value.tolist())) if value.ndim else float(value)
+    return grid, _kept(emulator, float(np.exp(low)), float(np.exp(high)), table)
+
+
+@lru_cache(maxsize=8)
+def _kept(
+    emulator: Emulator,
+    low: float,
+    high: float,
+    table: float | tuple[tuple[float, ...], tuple[float, ...]],
+) -> Projection:
+    return Projection.of(emulator, low, high, table, room=0.0)
 
 
 def _checked_range(emulator: Emulator, low: float, high: float, room: float) -> tuple[float, float]:

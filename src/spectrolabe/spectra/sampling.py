@@ -21,7 +21,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 __all__ = ["MARGIN", "REACH", "sample", "smoothed", "spline_coefficients"]
 
 MARGIN = 12  # steps after which a B-spline coefficient has forgotten a value (0.27**12 = 1e-7)
-REACH = 4.5  # sigma at which a Gaussian ends: 7e-6 of its area lies beyond
+REACH = 5.0  # sigma at which a Gaussian ends: 6e-7 of its area lies beyond
 POLE = math.sqrt(3.0) - 2.0  # of the recursion from values to B-spline coefficients
 TAIL = 1e-5  # of a kernel that may be left off
 BLOCK = 512  # pixels at a time, so that their weights stay in the nearest cache
@@ -107,7 +107,7 @@ def sample(
     Raises
     ------
     InputError
-        If shapes disagree, a velocity is not below that of light, or a broadening negative.
+        If shapes disagree, a wavelength or velocity is not finite, or a broadening negative.
 
     Notes
     -----
@@ -123,6 +123,8 @@ def sample(
             expected="shape (stars, splines, 4 or more), and pixels of one or of all stars",
             found=f"shapes {splines.shape} and {pixels.shape}",
         )
+    if not np.isfinite(pixels).all():
+        raise InputError("log_wavelength", expected="finite values", found="NaN or infinity")
     stars, rows, _ = splines.shape
     velocity = _of_each_star("rv", rv, stars, -SPEED_OF_LIGHT)
     width = _of_each_star("v_broad", v_broad, stars, 0.0)
@@ -196,7 +198,7 @@ def _weights(distance: float, sigma: float, weight: NDArray) -> None:
 def _smoothed(splines: NDArray, position: NDArray, sigma: NDArray, result: NDArray) -> None:
     rows, size = splines.shape
     for m in range(position.size):
-        reach = 2.0 + 1.2 * REACH * sigma[m]
+        reach = 2.0 + REACH * sigma[m]
         first = max(math.ceil(position[m] - reach), 0)
         last = min(math.floor(position[m] + reach) + 1, size)
         weight = np.zeros(max(last - first, 0))
