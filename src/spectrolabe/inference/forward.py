@@ -370,7 +370,8 @@ class Problem:
                 value[i] += solved.value
                 gradient[i, s] += slope[0]
                 curvature[i, s] += bend[0, 0]
-        room = forward.high[row, self._count :] - forward.low[row, self._count :]
-        known = curvature * room**2 > 1.0
-        gain = 0.5 * gradient**2 / np.where(known, curvature, np.inf)
-        return value - gain.sum(axis=1)
+        low, high = forward.low[row, self._count :], forward.high[row, self._count :]
+        known = curvature * (high - low) ** 2 > 1.0
+        step = np.where(known, -gradient / np.where(known, curvature, 1.0), 0.0)
+        step = np.clip(step, low - self._velocities, high - self._velocities)
+        return value + (gradient * step + 0.5 * curvature * step**2).sum(axis=1)
