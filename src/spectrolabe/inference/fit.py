@@ -84,6 +84,9 @@ def fit(
     InputError
         If names are unknown, the emulators' labels differ, or an option is out of its range.
     """
+    if not stars:
+        raise InputError("stars", expected="one or more", found="none")
+    cutting = Cutting(continuum, model_error)
     setup = Setup.of(emulators, labels, fixed, priors, len(stars), method)
     guess = first_guess(stars, setup.emulators)
     values = _starts(setup, guess.labels, start)
@@ -93,7 +96,6 @@ def fit(
         pieces.append([])
         findings[n] += check_star(star, setup.emulators, len(setup.columns))
         if not any(found.flag & ResultFlag.NO_RESULT for found in findings[n]):
-            cutting = Cutting(continuum, model_error)
             pieces[n] = _pieces(star, setup, guess.shift[n], cutting, findings[n])
     solutions: list[Solution | None] = [None] * len(stars)
     for rows in _alike(stars, pieces):
