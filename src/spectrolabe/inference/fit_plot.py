@@ -29,6 +29,7 @@ DATA, MODEL, RESIDUAL, CHANGE, UNUSED = "#444444", "#d1495b", "#1f4e79", "#e9a82
 PIECE = 700  # resolution elements of one row of the overview
 ROWS = 8  # rows of the overview
 COLUMNS, PANELS, EACH = 4, 28, 3  # of the panels of lines, and the most of one abundance
+LEAST = 1e-3  # share of a line; what says less is none
 NAMED, WEAK = 6, 0.02  # lines of a label that are named; the least share of one that is shown
 REACH = 7.0  # half width of a panel, in FWHM
 GAP = 5.0  # a step this many times the median one is a gap
@@ -112,6 +113,7 @@ def driving_lines(
             found += [
                 Line(name, i, float(one.rest_wavelength[k]), float(fwhm[i][k]), part / total)
                 for k, part in _peaks(one.rest_wavelength, says, fwhm[i], most)
+                if part > LEAST * total
             ]
         found.sort(key=lambda line: -line.share)
         lines += found[:most]

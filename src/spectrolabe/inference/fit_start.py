@@ -113,8 +113,8 @@ class TableStart:
         if stars and not self.found:
             raise InputError(
                 self.path,
-                expected=f"a row with the star_id of the spectra, for example {ids[0]!r}",
-                found=f"{self.star_id[0]!r} and others, none of these stars",
+                expected=f"a row with the star_id of the spectra, for example {str(ids[0])!r}",
+                found=f"{str(self.star_id[0])!r} and others, none of these stars",
             )
         return Labels(self.names, values, np.full(values.shape, np.nan), np.array(ids, dtype=str))
 
