@@ -98,7 +98,9 @@ def fit_calibration(
                     expected=f"{FEWEST_GROUPS} binaries, clusters or reference stars with "
                     f"{FEWEST_STARS} measured stars",
                     found=f"{chosen.groups} with {int(chosen.rows.sum())}",
-                    fix="" if _shared(name) else f"Only references that have {name} count.",
+                    fix=f"Measured values of {name} need their errors."
+                    if _shared(name)
+                    else f"Only references that have {name} count.",
                 )
         calibration = Calibration(basis, trends, _card(anchors, kept, measured))
     if calibration is None or not calibration.trends:

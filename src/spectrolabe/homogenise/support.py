@@ -12,7 +12,8 @@ from spectrolabe.labels import read_only
 
 __all__ = ["Support"]
 
-NEIGHBOURS = 4
+NEIGHBOURS = 6
+GONE = 4.0  # limits at which nothing is left of a correction
 # spreads of the anchors in Teff, log g, [Fe/H] are used within these bounds: below, they would be
 # those of errors; above, trends may turn between two anchors
 NARROW, WIDE = np.array([100.0, 0.1, 0.05]), np.array([600.0, 0.6, 0.3])
@@ -22,7 +23,9 @@ LIMITS = 0.25, 1.0
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """Distance to the nearest anchors in Teff, log g and [Fe/H], each over the anchors' spread.
+    """Mean distance to the six nearest anchors in Teff, log g and [Fe/H], each over their spread.
+
+    The inverse of a density, and smoother than the distance to any one of them.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ class Support:
     width : ndarray, shape (3,)
         Unit of distance along each axis.
     limit : float
-        Distance to the fourth nearest anchor up to which a correction holds in full.
+        Distance up to which a correction holds in full.
     """
 
     points: NDArray
@@ -48,11 +51,12 @@ class Support:
         """Return the support by anchors with these measured labels, shape (N, 3)."""
         width = np.clip(points.std(axis=0), NARROW, WIDE)
         nearest, _ = cKDTree(points / width).query(points / width, k=NEIGHBOURS + 1)
-        limit = float(np.quantile(nearest[:, -1], USUAL, method="inverted_cdf"))
+        usual = nearest[:, 1:].mean(axis=1)
+        limit = float(np.quantile(usual, USUAL, method="inverted_cdf"))
         return cls(points, width, float(np.clip(limit, *LIMITS)))
 
     def distance(self, points: NDArray) -> NDArray:
-        """Return the distance of stars to their fourth nearest anchor, shape (N,).
+        """Return the mean distance of stars to their six nearest anchors, shape (N,).
 
         It is infinite where a label is NaN.
         """
@@ -60,10 +64,10 @@ class Support:
         found = np.full(len(points), np.inf)
         scaled = points[known] / self.width
         nearest, _ = self._tree.query(scaled, k=NEIGHBOURS)  # type: ignore[attr-defined]
-        found[known] = nearest[:, -1]
+        found[known] = nearest.mean(axis=1)
         return found
 
     def share(self, distance: NDArray) -> NDArray:
-        """Return how much of a correction is applied: 1 to the limit, 0 beyond its double."""
-        beyond = np.clip(distance / self.limit - 1.0, 0.0, 1.0)
+        """Return how much of a correction is applied: 1 to the limit, 0 beyond four times that."""
+        beyond = np.clip((distance / self.limit - 1.0) / (GONE - 1.0), 0.0, 1.0)
         return 0.5 * (1.0 + np.cos(np.pi * beyond))
