@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -147,7 +148,9 @@ def slope_errors(emulator: Emulator, held: Held) -> tuple[NDArray, NDArray]:
         known = steps != 0
         high = _relative(made, true, known)
         found.append((high, _relative(_seen(down, made), _seen(down, true), known)))
-    both = np.nanmedian(np.array(found), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no star has a line of this element
+        both = np.nanmedian(np.array(found), axis=0)
     return both[0], both[1]
 
 
@@ -170,6 +173,8 @@ def strong(held: Held) -> NDArray:
 
 def percent(value: float, digits: int = 3) -> str:
     """Format a fraction."""
+    if not np.isfinite(value):
+        return "–"
     return f"{100 * value:.{digits}f}"
 
 
