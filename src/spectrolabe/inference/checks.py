@@ -34,21 +34,26 @@ __all__ = ["Finding", "check_fit", "check_fits", "check_star", "combined"]
 
 LEAST_INSIDE = 0.5  # of the good pixels that the Earth does not absorb
 
-EMISSION_LINES: dict[str, float] = {
-    "Hα": 6564.61,
-    "Hβ": 4862.68,
-    "Ca II K": 3934.77,
-    "Ca II H": 3969.59,
-    "Ca II 8500": 8500.35,
-    "Ca II 8544": 8544.44,
-    "Ca II 8665": 8664.52,
-    "[O III] 5008": 5008.24,
-    "[N II] 6585": 6585.27,
-    "[S II] 6718": 6718.29,
+EMISSION_LINES: dict[str, dict[str, float]] = {
+    "Hα": {"Hα": 6564.61},
+    "Ca II H and K": {"Ca II K": 3934.77, "Ca II H": 3969.59},
+    "Ca II triplet": {"Ca II 8500": 8500.35, "Ca II 8544": 8544.44, "Ca II 8665": 8664.52},
+    "nebular lines": {
+        "Hβ": 4862.68,
+        "[O III] 4960": 4960.30,
+        "[O III] 5008": 5008.24,
+        "[N II] 6550": 6549.85,
+        "[N II] 6585": 6585.27,
+        "[S II] 6718": 6718.29,
+        "[S II] 6733": 6732.67,
+    },
 }
-"""Vacuum Angstrom (NIST Atomic Spectra Database): chromospheres, discs and nebulae."""
+"""Vacuum Angstrom (NIST Atomic Spectra Database) of lines of chromospheres, discs and nebulae, in
+groups that are seen together."""
+LEAST_HEIGHT = {"Ca II H and K": 0.35}  # their cores are not in LTE: models are too deep
+LEAST_LINES = {"Hα": 1}  # of a group, two if not given: one alone may be a residual of the sky
 EMISSION_WIDTHS = (40.0, 250.0)  # km/s FWHM: a chromosphere or nebula, a disc
-EMISSION_SIGMA, EMISSION_LEAST = 6.0, 0.08  # errors, and of the continuum
+EMISSION_SIGMA, EMISSION_LEAST = 6.0, 0.12  # errors, and of the continuum
 OFFSETS = (-0.4, 0.0, 0.4)  # of the line's width: emission need not have the star's velocity
 
 MOST = 400.0  # km/s from the star at which a second one is sought
@@ -212,17 +217,20 @@ def emission_strengths(
     log = np.log(spectrum.wavelength) - np.log1p(shift / SPEED_OF_LIGHT)
     resolution = np.broadcast_to(spectrum.resolution, log.shape)
     found = {}
-    for name, line in EMISSION_LINES.items():
+    for name, line in (item for group in EMISSION_LINES.values() for item in group.items()):
         velocity = SPEED_OF_LIGHT * (log - np.log(line))
         near_line = np.flatnonzero((np.abs(velocity) < 1500.0) & (ivar > 0))
-        if near_line.size < 5 or not np.abs(velocity[near_line]).min() < 30.0:
+        if near_line.size < 5:
+            continue
+        instrument = SPEED_OF_LIGHT / resolution[near_line[0]]
+        if np.abs(velocity[near_line]).min() > 0.5 * instrument:
             continue
         level = np.quantile(model[near_line], 0.9)
         if not level > 0:
             continue
         residual = (spectrum.flux[near_line] - model[near_line]) / level
         variance = 1.0 / (ivar[near_line] * level**2) + MODEL_ERROR**2
-        fwhm = np.hypot(SPEED_OF_LIGHT / resolution[near_line[0]], EMISSION_WIDTHS)
+        fwhm = np.hypot(instrument, EMISSION_WIDTHS)
         best = max(
             _height(velocity[near_line] - part * width, residual, variance, width)
             for width in fwhm
@@ -246,12 +254,19 @@ def _height(
 
 
 def _emission(spectrum: Spectrum, ivar: NDArray, model: NDArray, shift: float) -> str:
-    lines = [
-        f"{name} ({100 * height:.0f} per cent of the continuum above the model)"
-        for name, (height, sigma) in emission_strengths(spectrum, ivar, model, shift).items()
-        if sigma > EMISSION_SIGMA and height > EMISSION_LEAST
-    ]
-    return f"emission lines: {', '.join(lines)}" if lines else ""
+    strengths = emission_strengths(spectrum, ivar, model, shift)
+    seen: list[str] = []
+    for group, lines in EMISSION_LINES.items():
+        least = LEAST_HEIGHT.get(group, EMISSION_LEAST)
+        high = [
+            f"{name} ({100 * strengths[name][0]:.0f} per cent)"
+            for name in lines
+            if name in strengths
+            and strengths[name][0] > least
+            and strengths[name][1] > EMISSION_SIGMA
+        ]
+        seen += high if len(high) >= LEAST_LINES.get(group, 2) else []
+    return f"emission above the model, of the continuum: {', '.join(seen)}" if seen else ""
 
 
 def _second(correlation: Correlation, data: Features) -> list[str]:

@@ -131,7 +131,7 @@ class _Channel:
             float(np.floor(ends[0] * 100) / 100),
             float(np.ceil(ends[1] * 100) / 100),
             float(min(rounded, emulator.resolution)),
-            most if not stated > most - 50.0 else float(np.ceil((stated + 100) / 100) * 100),
+            most * 2.0 ** np.ceil(np.log2(max(1.0, np.nan_to_num(stated + 50.0) / most))),
         )
 
 
