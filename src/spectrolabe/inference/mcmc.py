@@ -15,6 +15,7 @@ from typing import Any
 import emcee
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, log_expit, logit
 
 from spectrolabe.inference.metric import Metric
 
@@ -24,6 +25,7 @@ LENGTH = 25.0  # autocorrelation times, averaged over the walkers, that a chain 
 LEAST = 400.0  # independent samples: sigma within 4 per cent
 FREEDOM = 8.0  # degrees of freedom of the Student distribution: tails wider than the posterior's
 STILL = 0.15  # drift of ln(posterior), in its standard deviations, below which burn-in ends
+INSIDE = 0.25  # of the range: farthest that a start at the edge of the box is moved inside
 NEARER = 10  # times that a first position without density is moved half-way to the start
 THIN = 10  # steps between the positions that a Student distribution is fitted to
 CHUNK = 50  # steps before the first look at the autocorrelation
@@ -124,9 +126,8 @@ def sample(
         At most this many are kept.
     """
     low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-    metric = Metric.of(np.clip(start, low, high), covariance, spread)
     count = max(2 * len(low) + 2, 32) if walkers is None else walkers
-    density = _Density(function, metric, low, high)
+    density = _Density.about(function, start, covariance, spread, low, high)
     first, second = np.random.SeedSequence(seed).generate_state(2)
     z = _scattered(density, count, np.random.default_rng(first))
     state = emcee.State(z, random_state=np.random.RandomState(second).get_state())
@@ -135,7 +136,7 @@ def sample(
     while sampler.iteration < steps:
         length = min(max(CHUNK, sampler.iteration // 2), steps - sampler.iteration)
         state = sampler.run_mcmc(state, length, skip_initial_state_check=True)
-        chain = _chain(sampler, metric, burnt, density.evaluations)
+        chain = _chain(sampler, density, burnt)
         if chain.converged:
             break
     return chain
@@ -182,13 +183,8 @@ def _sampler(density: _Density, walkers: int, seen: NDArray | None) -> emcee.Ens
 
 
 def _scattered(density: _Density, count: int, rng: np.random.Generator) -> NDArray:
-    """Return first positions of walkers, shape (K, J), folded back to where the density is."""
-    low, high = density.low, density.high
-    theta = density.metric.outwards(rng.standard_normal((count, len(low))))
-    theta = np.where(theta < low, 2 * low - theta, theta)
-    theta = np.where(theta > high, 2 * high - theta, theta)
-    beyond = (theta < low) | (theta > high)
-    z = density.metric.inwards(np.where(beyond, rng.uniform(low, high, theta.shape), theta))
+    """Return first positions of walkers, shape (K, J), drawn back to where the density is."""
+    z = rng.standard_normal((count, len(density.low)))
     for _ in range(NEARER):
         nowhere = np.isneginf(density(z))
         if not nowhere.any():
@@ -197,8 +193,8 @@ def _scattered(density: _Density, count: int, rng: np.random.Generator) -> NDArr
     return z
 
 
-def _chain(sampler: Any, metric: Metric, burn_in: int, evaluations: int) -> Chain:
-    theta = metric.outwards(sampler.get_chain(flat=True))
+def _chain(sampler: Any, density: _Density, burn_in: int) -> Chain:
+    theta, stretch = density.outwards(sampler.get_chain(flat=True))
     steps, walkers = sampler.iteration, sampler.nwalkers
     by_step = theta.reshape(steps, walkers, -1)
     with np.errstate(invalid="ignore"):  # a walker that never moved
@@ -206,19 +202,23 @@ def _chain(sampler: Any, metric: Metric, burn_in: int, evaluations: int) -> Chai
     tau = np.where(np.isfinite(tau), np.maximum(tau, 1.0), np.inf)  # all stuck: never forgets
     return Chain(
         theta,
-        -sampler.get_log_prob(flat=True),
+        stretch - sampler.get_log_prob(flat=True),
         float(np.mean(sampler.acceptance_fraction)),
         burn_in,
         steps,
         tau,
         steps * walkers / tau,
-        evaluations,
+        density.evaluations,
     )
 
 
 @dataclass(eq=False)
 class _Density:
-    """ln of the density of z; zero density outside the box, where nothing is evaluated."""
+    """ln of the density of z, in which the box has no edges.
+
+    theta = low + (high - low) / (1 + exp(-u)), and u = centre + root @ z by the metric. Walkers
+    that fill the box in some parameters would otherwise mostly be sent out of it.
+    """
 
     function: Callable[[NDArray], NDArray]
     metric: Metric
@@ -226,14 +226,36 @@ class _Density:
     high: NDArray
     evaluations: int = 0
 
+    @classmethod
+    def about(
+        cls,
+        function: Callable[[NDArray], NDArray],
+        start: ArrayLike,
+        covariance: ArrayLike,
+        spread: ArrayLike,
+        low: NDArray,
+        high: NDArray,
+    ) -> _Density:
+        """Return it with the metric that has a covariance of theta about a point."""
+        given = Metric.of(np.zeros(len(low)), covariance, spread)
+        inside = np.minimum(np.sqrt((given.root**2).sum(axis=1)), INSIDE * (high - low))
+        part = (np.clip(start, low + inside, high - inside) - low) / (high - low)
+        slope = 1.0 / (part * (1.0 - part) * (high - low))  # du / dtheta
+        own = (given.root @ given.root.T) * (slope[:, None] * slope)
+        return cls(function, Metric.of(logit(part), own, slope), low, high)
+
+    def outwards(self, z: NDArray) -> tuple[NDArray, NDArray]:
+        """Return theta, shape (K, J), and ln of the volume of theta per volume of u, (K,)."""
+        u = self.metric.outwards(z)
+        theta = self.low + (self.high - self.low) * expit(u)
+        stretch = np.log(self.high - self.low) + log_expit(u) + log_expit(-u)
+        return np.clip(theta, self.low, self.high), stretch.sum(axis=1)
+
     def __call__(self, z: NDArray) -> NDArray:
-        theta = self.metric.outwards(z)
-        inside = ((theta >= self.low) & (theta <= self.high)).all(axis=1)
-        value = np.full(len(z), -np.inf)
-        if inside.any():
-            value[inside] = -np.asarray(self.function(theta[inside]), dtype=np.float64)
-        self.evaluations += int(inside.sum())
-        return np.where(np.isnan(value) | (value == np.inf), -np.inf, value)
+        theta, stretch = self.outwards(z)
+        value = np.asarray(self.function(theta), dtype=np.float64)
+        self.evaluations += len(value)
+        return np.where(np.isfinite(value), stretch - value, -np.inf)
 
 
 class _Student:
