@@ -437,3 +437,19 @@ def test_a_figure_has_a_panel_for_every_label_with_a_value(tmp_path):
     narrow = plot_fit(None, [one_fitted(wave[:40], flux[:40])], [slopes[:, :40]], names, values,
                       sigma, Head("b"))  # fmt: skip
     assert [ax.get_title() for ax in narrow.axes if ax.get_title()] == []
+
+
+def test_only_outliers_are_drawn_as_such():
+    wave = np.arange(5000.0, 5100.0, 0.1)
+    flux = np.ones(wave.size)
+    one = one_fitted(wave, flux)
+    used, floor = np.array(one.used), np.zeros(wave.size)
+    used[[100, 500, 501]] = False  # of which the first is an outlier, the others masked
+    floor[[500, 501]] = np.nan
+    model = SimpleNamespace(flux=flux, continuum=flux, used=used, variance_floor=floor)
+    one = FittedSpectrum(one.spectrum, model, 30.0)
+    assert_array_equal(np.flatnonzero(one.clipped), [100])
+    values = np.array([5000.0])
+    figure = plot_fit(None, [one], [np.zeros((1, wave.size))], ("teff",), values, values, Head("a"))
+    (dots,) = [line for ax in figure.axes for line in ax.lines if line.get_marker() == "."]
+    assert len(dots.get_xdata()) == 1

@@ -310,7 +310,7 @@ def _overview(
     residual = one.residual[piece]
     bottom = figure.add_subplot(halves[1], sharex=top)
     bottom.plot(wave, np.where(used, residual, np.nan), color=RESIDUAL, linewidth=0.6)
-    clipped = ~used & one.spectrum.good[piece]
+    clipped = one.clipped[piece]
     bottom.plot(
         wave[clipped],
         np.clip(residual[clipped], -0.93 * SIGMAS, 0.93 * SIGMAS),

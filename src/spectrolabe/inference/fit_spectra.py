@@ -53,6 +53,11 @@ class FittedSpectrum:
         return np.asarray(self.model.used, dtype=bool)
 
     @property
+    def clipped(self) -> NDArray:
+        """Pixels that the fit left out as outliers, shape (M,), bool."""
+        return ~self.used & np.isfinite(self.model.variance_floor)
+
+    @property
     def sigma(self) -> NDArray:
         """Standard deviations of the pixels, errors of the model included, shape (M,)."""
         with np.errstate(divide="ignore"):
@@ -114,15 +119,15 @@ def _table(one: FittedSpectrum) -> fits.BinTableHDU:
     table["wavelength"].unit = "Angstrom"
     hdu = fits.BinTableHDU(table, name="SPECTRUM")
     cards = {
-        "SPECID": (_ascii(spectrum.spectrum_id), "spectrum"),
-        "SURVEY": (_ascii(spectrum.survey), "survey"),
-        "FILE": (_ascii(spectrum.where), "file it was read from"),
-        "MEDIUM": ("vacuum", "of the wavelengths"),
-        "FRAME": (str(spectrum.frame), "of the wavelengths"),
-        "SHIFT": (one.shift if np.isfinite(one.shift) else "unknown", "c z of them in km/s"),
+        "SPECID": _ascii(spectrum.spectrum_id),
+        "SURVEY": _ascii(spectrum.survey),
+        "FILE": _ascii(spectrum.where),
+        "MEDIUM": "vacuum",
+        "FRAME": str(spectrum.frame),
     }
-    for key, (value, comment) in cards.items():
-        hdu.header[key] = (value, comment)
+    hdu.header.update(cards)
+    shift = one.shift if np.isfinite(one.shift) else "unknown"
+    hdu.header["SHIFT"] = (shift, "c z of the wavelengths by the fit, km/s")
     return hdu
 
 
