@@ -222,10 +222,24 @@ def test_inputs_are_not_edited(emulator, labels):
     assert torch.equal(view.offset, offset)
 
 
-def test_at_the_ends_of_the_emulator_flux_is_that_of_its_last_pixels(emulator, labels):
-    grid = emulator.wavelength[[0, -1]]
-    flux = emulator.flux(labels, grid, 3000.0)
-    np.testing.assert_allclose(flux, native(emulator, labels)[:, [0, -1]], atol=0.03)
+@pytest.mark.parametrize("resolution", [15000.0, 3000.0])
+def test_beyond_the_emulator_its_last_pixels_are_repeated(emulator, labels, resolution):
+    x, more = emulator.basis.log_wavelength, 600
+    beyond = emulator.basis.step * np.arange(1, more + 1)
+    longer = np.exp(np.concatenate([x[0] - beyond[::-1], x, x[-1] + beyond]))
+    flux = np.pad(native(emulator, labels), ((0, 0), (more, more)), mode="edge")
+    grid = pixels(emulator.wavelength[0], emulator.wavelength[-1], resolution)
+    want = observe(longer, flux, Instrument(grid, resolution), input_resolution=28000.0)
+    got = emulator.flux(labels, grid, resolution)
+    np.testing.assert_allclose(got, want, atol=8e-5)
+
+
+def test_broadening_sees_what_lies_beside_the_pixels(emulator, labels):
+    every = np.linspace(5050, 5350, 6001)
+    grid = every[3000:3100]
+    got = emulator.flux(labels, grid, 20000.0, v_broad=900.0)
+    want = emulator.flux(labels, every, 20000.0, v_broad=900.0)[:, 3000:3100]
+    np.testing.assert_allclose(got, want, atol=5e-6)
 
 
 # --- errors ---------------------------------------------------------------------------------------
