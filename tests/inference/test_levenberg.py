@@ -140,3 +140,17 @@ def test_gain_is_that_of_the_parabola():
     here = evaluate(rows, x)
     step, gain = box_step(here, x, np.full((7, 5), -0.05), np.full((7, 5), 0.05), 0.3)
     assert gain == pytest.approx(here.value - evaluate(rows, x + step).value, rel=1e-9)
+
+
+def test_steps_are_no_longer_than_allowed():
+    seen = []
+    inner = rosenbrock()
+
+    def evaluate(rows, x):
+        seen.append(x[0].copy())
+        return inner(rows, x)
+
+    end = minimise(evaluate, [[-1.2, 1.0]], -5, 5, largest=[0.2, 0.3], tolerance=1e-8, most=100)
+    moves = np.abs(np.diff(seen, axis=0))
+    assert (moves[0] <= np.array([0.2, 0.3]) * (1 + 1e-9)).all()
+    assert end.parameters[0] == pytest.approx([1.0, 1.0], abs=1e-3)

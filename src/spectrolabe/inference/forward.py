@@ -109,6 +109,12 @@ class Forward:
         self.low = np.hstack([ones * low, ones * ([NARROWEST**2] * self.broad), shift - room])
         self.high = np.hstack([ones * high, ones * ([WIDEST**2] * self.broad), shift + room])
 
+    @property
+    def largest(self) -> NDArray:
+        """By how much parameters may change in one step, shape (P,): labels, by their spread."""
+        others = np.full(self.start.shape[1] - len(self.columns), np.inf)
+        return np.append(self.emulators[0].spread[self.columns], others)
+
     def restart(self) -> None:
         """Forget which pixels do not fit."""
         self.data: list[list[Data]] = [[piece.data for piece in star] for star in self.pieces]

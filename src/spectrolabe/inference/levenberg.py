@@ -59,6 +59,7 @@ def minimise(
     start: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
+    largest: ArrayLike = np.inf,
     *,
     tolerance: float = 0.005,
     most: int = 15,
@@ -72,9 +73,12 @@ def minimise(
         to a `Local`. Called once for each step that is tried.
     start, low, high : array_like, shape (N, P) or (P,)
         A start outside the box is moved to its edge.
+    largest : array_like, shape (N, P), (P,) or ()
+        By how much a parameter may change in one step.
     tolerance : float
-        A problem is finished when a full step promises a smaller gain than this. With a function
-        that is half of chi2, 0.005 is a tenth of a standard deviation away from the minimum.
+        A problem is finished when a full step promises a smaller gain than this, or when a step
+        that promised little brought less. With a function that is half of chi2, 0.005 is a tenth
+        of a standard deviation away from the minimum.
     most : int
         Evaluations of a problem.
 
@@ -87,21 +91,27 @@ def minimise(
     low = np.broadcast_to(np.asarray(low, dtype=np.float64), x.shape)
     high = np.broadcast_to(np.asarray(high, dtype=np.float64), x.shape)
     x = np.clip(x, low, high)
+    largest = np.broadcast_to(np.asarray(largest, dtype=np.float64), x.shape)
+
+    def best_step(rows: NDArray, damping: ArrayLike) -> tuple[Local, NDArray, NDArray]:
+        here, at = Local(*(part[rows] for part in now)), x[rows]
+        below, above = at - largest[rows], at + largest[rows]
+        box = np.maximum(low[rows], below), np.minimum(high[rows], above)
+        return here, *box_step(here, at, *box, damping)
+
     active = np.arange(len(x))
     now = Local(*(np.array(part, dtype=np.float64) for part in evaluate(active, x)))
     damping = np.full(len(x), FIRST_DAMPING)
     evaluations, converged = np.ones(len(x), dtype=int), np.zeros(len(x), dtype=bool)
     while len(active):
-        here = Local(*(part[active] for part in now))
-        step, gain = box_step(here, x[active], low[active], high[active], 0.0)
+        _, step, gain = best_step(active, 0.0)
         ends = gain < tolerance
         x[active[ends]] += step[ends]
         converged[active[ends]] = True
         active = active[~ends & (evaluations[active] < most) & (damping[active] < MOST_DAMPING)]
         if not len(active):
             break
-        here = Local(*(part[active] for part in now))
-        step, gain = box_step(here, x[active], low[active], high[active], damping[active])
+        here, step, gain = best_step(active, damping[active])
         there = Local(*map(np.asarray, evaluate(active, x[active] + step)))
         evaluations[active] += 1
         ratio = (here.value - there.value) / np.maximum(gain, 1e-300)
@@ -110,7 +120,11 @@ def minimise(
         x[accepted] += step[better]
         for old, new in zip(now, there, strict=True):
             old[accepted] = new[better]
+        little = (np.abs(here.value - there.value) < tolerance) & (gain < 10 * tolerance)
+        still = active[little & (damping[active] <= FIRST_DAMPING) | (gain < tolerance)]
+        converged[still] = True
         damping[active] = _next_damping(damping[active], ratio)
+        active = np.setdiff1d(active, still, assume_unique=True)
     return _finished(x, now, low, high, converged, evaluations)
 
 

@@ -19,6 +19,7 @@ __all__ = ["METHODS", "Solution", "solve"]
 METHODS = ("lm", "cma", "mcmc")
 NEAR = 0.5  # promised gain of ln(posterior) at which outliers are told from a wrong model
 LOWER = 0.5  # of ln(posterior), by which a minimum is lower than another
+SETTLED = 0.03  # at which the fit ends: a quarter of a standard deviation, all labels together
 SMALLEST = 1e-8  # eigenvalue of a scaled curvature, below which it is rounding
 
 
@@ -95,13 +96,12 @@ def descend(forward: Forward, start: NDArray | None = None) -> tuple[Minimum, ND
     evaluations : ndarray of int, shape (N,)
         Of both.
     """
-    low, high = forward.low, forward.high
+    box = forward.low, forward.high, forward.largest
     forward.restart()
-    first = minimise(
-        forward.evaluate, forward.start if start is None else start, low, high, tolerance=NEAR
-    )
+    start = forward.start if start is None else start
+    first = minimise(forward.evaluate, start, *box, tolerance=NEAR)
     forward.robust[:] = Robust.CLIP
-    last = minimise(forward.evaluate, first.parameters, low, high)
+    last = minimise(forward.evaluate, first.parameters, *box, tolerance=SETTLED)
     return last, first.evaluations + last.evaluations
 
 
