@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import time
@@ -18,7 +19,15 @@ from spectrolabe.inference.fit import fit
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["emulators_of", "fit_stars", "flag_names", "identity", "kept"]
+__all__ = [
+    "emulators_of",
+    "error_option",
+    "fit_stars",
+    "flag_names",
+    "identity",
+    "kept",
+    "with_error",
+]
 
 CHUNK = 25  # stars fitted at a time
 Arrays = dict[str, NDArray]
@@ -53,6 +62,20 @@ def emulators_of(folders: Sequence[Path]) -> list[Emulator]:
     """Load emulators, for one core."""
     torch.set_num_threads(1)
     return [load_emulator(folder) for folder in folders]
+
+
+def error_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model-error`` to the options of a benchmark."""
+    words = "of a fit, one number or two; a fit's default if not given"
+    parser.add_argument("--model-error", type=float, nargs="+", metavar="SIZE", help=words)
+
+
+def with_error(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return ``--model-error`` as an option of `fit`."""
+    given = arguments.model_error
+    if given is None:
+        return {}
+    return {"model_error": given[0] if len(given) == 1 else tuple(given)}
 
 
 def identity(emulators: Sequence[Emulator]) -> list[str]:

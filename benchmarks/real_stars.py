@@ -12,12 +12,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import figures
-from fits import Arrays, emulators_of, fit_stars, flag_names, identity
+from fits import (
+    Arrays,
+    emulators_of,
+    error_option,
+    fit_stars,
+    flag_names,
+    identity,
+    with_error,
+)
 from pages import remarks, table, write_page
 from reference_stars import (
     BENCHMARKS,
@@ -47,6 +56,7 @@ REALISATIONS = 5  # of the noise
 SHOWN = ("c_fe", "o_fe", "na_fe", "mg_fe", "si_fe", "ca_fe", "ti_fe", "cr_fe", "mn_fe", "ni_fe")
 SHOWN += ("y_fe", "ba_fe")
 DIGITS = {"teff": 0}
+OPTIONS: dict[str, Any] = {}  # of every fit, from the command line
 
 
 def number(name: str, value: float, sign: bool = False) -> str:
@@ -104,7 +114,7 @@ def benchmarks(folder: Path, emulators: Sequence[Emulator], work: Path) -> str:
                     if not seen[0]:
                         continue
                     name = f"{star}-{window}-{resolution:g}-{snr:g}"
-                    found = fit_stars(work, name, seen, emulators)
+                    found = fit_stars(work, name, seen, emulators, **OPTIONS)
                     title = [window, f"{resolution:,.0f}", f"{snr:g}".replace("inf", "–")]
                     rows.append(benchmark_rows(known, title, found, SHOWN))
         values = ", ".join(f"{n} {v[0]:g} ± {v[1]:g}" for n, v in known.labels.items())
@@ -115,7 +125,7 @@ def benchmarks(folder: Path, emulators: Sequence[Emulator], work: Path) -> str:
     ):
         known = BENCHMARKS[star]
         spectra = [_smoothed_to(s, emulators) for s in spectra]
-        found = fit_stars(work, star.replace(" ", ""), [spectra], emulators)
+        found = fit_stars(work, star.replace(" ", ""), [spectra], emulators, **OPTIONS)
         title = [window, f"{np.median(spectra[0].resolution):,.0f}", f"{spectra[0].snr:.0f}"]
         rows = [benchmark_rows(known, title, found, SHOWN)]
         values = ", ".join(f"{n} {v[0]:g} ± {v[1]:g}" for n, v in known.labels.items())
@@ -140,7 +150,7 @@ def _smoothed_to(spectrum: Spectrum, emulators: Sequence[Emulator]) -> Spectrum:
     return spectrum.replace(resolution=np.minimum(spectrum.resolution, highest))
 
 
-def chosen_lamost(folder: Path) -> tuple[Sample, NDArray]:
+def chosen_lamost(folder: Path, count: int) -> tuple[Sample, NDArray]:
     """Return FGK stars of good S/N, all validation stars among them, and which are those."""
     whole = lamost(folder / "lamost_dr10")
     validation = np.isin(whole.obsid, lamost(folder / "lamost_dr10", split="val").obsid)
@@ -148,7 +158,7 @@ def chosen_lamost(folder: Path) -> tuple[Sample, NDArray]:
     use = (whole.snr > SNR_CUT) & (teff > 4300.0) & (teff < 7400.0)
     rng = np.random.default_rng(SEED)
     rest = rng.permutation(np.flatnonzero(use & ~validation))
-    rows = np.concatenate([np.flatnonzero(use & validation), rest])[:STARS]
+    rows = np.concatenate([np.flatnonzero(use & validation), rest])[:count]
     return whole.take(np.sort(rows)), validation[np.sort(rows)]
 
 
@@ -268,11 +278,16 @@ def quality(found: Arrays) -> str:
 
 
 def lamost_section(
-    folder: Path, emulators: Sequence[Emulator], encoder: Path | None, work: Path, output: Path
+    folder: Path,
+    emulators: Sequence[Emulator],
+    encoder: Path | None,
+    work: Path,
+    output: Path,
+    count: int,
 ) -> str:
     """500 stars against LASP and the encoder, before and after calibration."""
-    sample, validation = chosen_lamost(folder)
-    found = fit_stars(work, "lamost-dr10", sample.spectra, emulators)
+    sample, validation = chosen_lamost(folder, count)
+    found = fit_stars(work, "lamost-dr10", sample.spectra, emulators, **OPTIONS)
     group, rows_id = sample.labels.star_id, np.array([f"{o}" for o in sample.obsid])
     truth = Labels(
         NAMES,
@@ -353,12 +368,14 @@ def binned(truth: Labels, labels: Labels, name: str, edges: Sequence[float]) -> 
     return to_markdown(sorted((r for r in found if r.stars), key=lambda r: NAMES.index(r.label)))
 
 
-def miles_section(folder: Path, emulators: Sequence[Emulator], work: Path, output: Path) -> str:
+def miles_section(
+    folder: Path, emulators: Sequence[Emulator], work: Path, output: Path, count: int
+) -> str:
     """300 stars of the library."""
     whole = miles(folder / "miles")
-    rows = np.sort(np.random.default_rng(SEED).permutation(len(whole))[:MILES_STARS])
+    rows = np.sort(np.random.default_rng(SEED).permutation(len(whole))[:count])
     sample = whole.take(rows)
-    found = fit_stars(work, "miles", sample.spectra, emulators)
+    found = fit_stars(work, "miles", sample.spectra, emulators, **OPTIONS)
     truth = sample.labels
     raw = labels_of(found, truth.star_id)
     low, high = (
@@ -409,7 +426,7 @@ counted in the pulls).
 def apogee_section(folder: Path, emulators: Sequence[Emulator], work: Path) -> str:
     """The example spectrum against ASPCAP."""
     spectra, known = apogee_example(folder)
-    found = fit_stars(work, "apogee-dr14", [spectra], emulators)
+    found = fit_stars(work, "apogee-dr14", [spectra], emulators, **OPTIONS)
     rows = []
     for name in found["names"].tolist():
         value, sigma = (float(column(found, name, key)[0]) for key in ("values", "sigma"))
@@ -461,13 +478,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("build/real_stars"))
     parser.add_argument("--only", nargs="+", choices=["benchmarks", "lamost", "miles", "apogee"])
+    parser.add_argument("--count", type=int, help="stars of LAMOST and of MILES, for a quick look")
+    error_option(parser)
     arguments = parser.parse_args()
     emulators = emulators_of(arguments.emulators)
     folder, work, output = arguments.folder, arguments.work, arguments.output
+    if arguments.model_error is not None:
+        OPTIONS.update(with_error(arguments))
+    stars = arguments.count or STARS, arguments.count or MILES_STARS
     parts: dict[str, Callable[[], str]] = {
         "benchmarks": lambda: benchmarks(folder, emulators, work),
-        "lamost": lambda: lamost_section(folder, emulators, arguments.encoder, work, output),
-        "miles": lambda: miles_section(folder, emulators, work, output),
+        "lamost": lambda: lamost_section(
+            folder, emulators, arguments.encoder, work, output, stars[0]
+        ),
+        "miles": lambda: miles_section(folder, emulators, work, output, stars[1]),
         "apogee": lambda: apogee_section(folder, emulators, work),
     }
     introduction = INTRODUCTION.format(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fits import Arrays, emulators_of, fit_stars, identity, kept
+from fits import Arrays, emulators_of, error_option, fit_stars, identity, kept, with_error
 from pages import remarks, table, write_page
 from simulated import SETTINGS, Setting, Truth, draw, noisy, rendered, seen
 from spectrolabe.catalogue import ResultFlag
@@ -294,7 +294,7 @@ Ratio of scatter to limit, by source of the spectra and S/N:
 INTRODUCTION = """# Recovery of labels from simulated spectra
 
 ```
-python benchmarks/recovery.py GRID --emulators {emulators}
+python benchmarks/recovery.py GRID --emulators {emulators}{option}
 ```
 
 {count} stars of a grid computed for this (`configs/emulator-grid.toml`, another seed; no emulator
@@ -327,6 +327,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/recovery"))
     parser.add_argument("--count", type=int, default=120, help="stars")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    error_option(parser)
     arguments = parser.parse_args()
     emulators = emulators_of(arguments.emulators)
     print(f"{arguments.grid.name}: {identity(emulators)}", flush=True)
@@ -343,6 +344,7 @@ def made(arguments: argparse.Namespace, emulators: Sequence[Emulator]) -> list[s
     sections = [
         INTRODUCTION.format(
             emulators=" ".join(str(folder) for folder in arguments.emulators),
+            option=_typed(arguments.model_error),
             count=len(stars),
             teff=span(0, ".0f"),
             fe_h=span(2, ".1f"),
@@ -358,17 +360,24 @@ def made(arguments: argparse.Namespace, emulators: Sequence[Emulator]) -> list[s
         print(f"{name}: {len(stars)} stars seen, {time.process_time() - start:.0f} s", flush=True)
         all_ = {}
         for source in SOURCES:
-            for snr in SNRS:
+            for snr in SNRS if source == "synthesis" else SNRS[:1]:
                 least = limits(arguments.work, case, snr, emulator, arguments.grid.name, len(stars))
                 found = fit_stars(
                     arguments.work,
                     f"{name}-{source}-{snr:g}",
                     spectra_of(case, source, snr),
                     emulators,
+                    **with_error(arguments),
                 )
                 all_[source, snr] = Recovered.of(found, case, least, emulator)
         sections.append(section(case, all_))
     return sections
+
+
+def _typed(model_error: list[float] | None) -> str:
+    if model_error is None:
+        return ""
+    return " --model-error " + " ".join(f"{one:g}" for one in model_error)
 
 
 def _covering(emulators: Sequence[Emulator], setting: Setting) -> Emulator:
