@@ -40,7 +40,7 @@ def test_fit_writes_a_catalogue_and_figures(invoke, model, spectra, tmp_path):
         "--prior", "none", "--prior", "teff=5500:2000", "--continuum", 8, "--no-v-broad",
         "--plot", tmp_path / "figures",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, err.strip()) == (0, "")
     assert re.search(r"cat\.fits: 2 stars in \d+\.\d s \(\d+\.\d stars/s\)", out)
     table = read_catalogue(catalogue)
     said = table.meta["provenance"]

@@ -125,7 +125,7 @@ def fit_files(
         title="fit",
         batch=BATCH[method],
         command=command,
-        slow=True,
+        slow=method != "lm",
         begin=begin,
     )
 
