@@ -223,7 +223,16 @@ class Quadratic:
 
 
 def rms(values: NDArray) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    """Root mean square; NaN of fewer than ten values."""
+    return float(np.sqrt(np.mean(np.square(values)))) if np.size(values) >= 10 else np.nan
+
+
+def pooled(values: list[NDArray]) -> NDArray:
+    """Root mean square over splits, of those that have a value."""
+    squares = np.square(values)
+    known = np.isfinite(squares)
+    total = np.where(known, squares, 0.0).sum(axis=0)
+    return np.sqrt(np.divide(total, known.sum(axis=0), out=total * np.nan, where=known.any(axis=0)))
 
 
 def within(values: NDArray, group: NDArray) -> NDArray:
@@ -288,7 +297,9 @@ def measure(sky: Sky, split: Split, anchors: Anchors) -> Result:
         value, sigma = calibration.trend(name, sky.points[field])
         off = (value - sky.trend[field, j]) / sigma
         for where, into in ((inside, pulls), (~inside, outside)):
-            low, high = np.quantile(error[where], [0.1587, 0.8413])
+            low, high = (
+                np.quantile(error[where], [0.1587, 0.8413]) if where.any() else (0.0, np.nan)
+            )
             into[:, j] = (high - low) / 2, rms(off[where])
     return Result(
         calibration,
@@ -303,12 +314,14 @@ def measure(sky: Sky, split: Split, anchors: Anchors) -> Result:
 
 
 def number(name: str, value: float) -> str:
+    if not np.isfinite(value):
+        return "–"
     return f"{value:.0f}" if name == "teff" else f"{value:.3f}"
 
 
 def by_label(results: list[Result]) -> str:
     """The trend of each label in four places: raw, baseline, calibrated."""
-    mean = np.sqrt(np.mean([r.rms**2 for r in results], axis=0))
+    mean = pooled([r.rms for r in results])
     rows = []
     for j, name in enumerate(TRENDS):
         cells = [" / ".join(number(name, x) for x in mean[:, i, j]) for i in range(4)]
@@ -322,11 +335,11 @@ def by_number(results: Mapping[tuple[int, int, int], list[Result]]) -> str:
     rows = []
     trended = [j for j, name in enumerate(TRENDS) if name != "ni_fe"]
     for numbers, some in results.items():
-        mean = np.sqrt(np.mean([r.rms**2 for r in some], axis=0))[:, :, trended]
-        share = (mean[1:] / mean[0]).mean(axis=2)
+        mean = pooled([r.rms for r in some])[:, :, trended]
+        share = np.nanmean(mean[1:] / mean[0], axis=2)
         cells = [f"{share[0, i]:.2f} / {share[1, i]:.2f}" for i in range(4)]
         flagged = np.mean([r.flagged for r in some], axis=0)
-        null = np.sqrt(np.mean([r.rms[:, 2, -1] ** 2 for r in some], axis=0))
+        null = pooled([r.rms[:, 2, -1] for r in some])
         rows.append(
             [
                 ", ".join(str(n) for n in numbers),
@@ -344,13 +357,13 @@ def by_number(results: Mapping[tuple[int, int, int], list[Result]]) -> str:
 def uncertainties(results: Mapping[tuple[int, int, int], list[Result]]) -> str:
     rows = []
     for numbers, some in results.items():
-        pulls = np.sqrt(np.mean([r.pulls**2 for r in some], axis=0))
-        outside = np.sqrt(np.mean([r.outside**2 for r in some], axis=0))
+        pulls = pooled([r.pulls for r in some])
+        outside = pooled([r.outside for r in some])
         rows.append(
             [
                 ", ".join(str(n) for n in numbers),
                 *(
-                    f"{x.mean():.2f} ({x.min():.2f} to {x.max():.2f})"
+                    f"{np.nanmean(x):.2f} ({np.nanmin(x):.2f} to {np.nanmax(x):.2f})"
                     for x in (pulls[0], outside[0], pulls[1], outside[1])
                 ),
             ]
@@ -530,8 +543,8 @@ def draw_held_out(path: Path, sky: Sky, split: Split, result: Result) -> None:
                 unit = f" [{LABELS[against].unit}]"
                 axes.set_xlabel(LABELS[against].latex + unit)
                 axes.set_title(LABELS[name].latex, fontsize=9)
-            row[0].set_ylabel("member less mean of its group [dex]")
-        panels[0, 0].legend()
+            row[0].set_ylabel("member less group mean [dex]")
+        panels[0, 1].legend(loc="upper left")
         figure.savefig(path, dpi=100)
         plt.close(figure)
 
@@ -584,8 +597,8 @@ benchmark), plus normal errors of 60 K, 0.10 dex in log g, 0.05 in [Fe/H] and 0.
 have errors of {REFERENCE["teff"]:.0f} K, {REFERENCE["logg"]} and {REFERENCE_DEX} dex. Groups
 that are held out are never fitted: {held["binary"]} stars in binaries, {held["cluster"]} in
 clusters, {held["field"]} in the field. The baseline is a quadratic polynomial in Teff and log
-g, fitted to the same anchors in the same way. All numbers are means over {SPLITS} choices of
-the anchors.
+g, fitted to the same anchors in the same way. The tables of what is left and of
+uncertainties pool {SPLITS} choices of the anchors, the others are of one.
 """,
         "## The trend that is left",
         f"""
