@@ -27,7 +27,7 @@ __all__ = [
     "heights",
     "near",
     "peak",
-    "second_peak",
+    "shared",
 ]
 
 POINTS_PER_FWHM = 4.0
@@ -100,7 +100,6 @@ def features(
     grid: VelocityGrid,
     spectra: Sequence[Spectrum],
     ivar: Sequence[NDArray],
-    flux: Sequence[NDArray] | None = None,
 ) -> Features:
     """Return the features of spectra.
 
@@ -110,56 +109,62 @@ def features(
     spectra : sequence of Spectrum
     ivar : sequence of ndarray, shape (M,)
         Weights instead of those of each spectrum, for example without telluric bands.
-    flux : sequence of ndarray, shape (M,), optional
-        Instead of that of each spectrum, for example a model on its pixels.
     """
-    given = [s.flux for s in spectra] if flux is None else flux
     weight, level = np.zeros((2, len(spectra), grid.size))
     pixels = np.zeros(len(spectra))
-    for i, (spectrum, w, f) in enumerate(zip(spectra, ivar, given, strict=True)):
-        weight[i], level[i] = _shared(grid, spectrum, w, f)
+    for i, (spectrum, w) in enumerate(zip(spectra, ivar, strict=True)):
+        flux = np.where(w > 0, spectrum.flux, 0.0)
+        weight[i], level[i] = shared(grid, spectrum.wavelength, w, flux)
         pixels[i] = np.count_nonzero(w)
-    return _normalised(grid, weight, level, pixels, clip=flux is None)
+    return _normalised(grid, weight, level, pixels)
 
 
-def _shared(
-    grid: VelocityGrid, spectrum: Spectrum, ivar: NDArray, flux: NDArray
-) -> tuple[NDArray, NDArray]:
-    """Sums of ivar and mean flux at each point of the grid."""
-    position = (np.log(spectrum.wavelength) - grid.start) / grid.step
-    keep = (ivar > 0) & (position >= 0) & (position < grid.size - 1)
-    keep &= np.isfinite(flux)
+def shared(
+    grid: VelocityGrid, wavelength: NDArray, weight: NDArray, *values: NDArray
+) -> tuple[NDArray, ...]:
+    """Return the sum of weights at each point of the grid, and the weighted mean of each value.
+
+    Parameters
+    ----------
+    grid : VelocityGrid
+    wavelength, weight, *values : ndarray, shape (M,)
+        Pixels; values must be finite.
+    """
+    position = (np.log(wavelength) - grid.start) / grid.step
+    keep = (weight > 0) & (position >= 0) & (position < grid.size - 1)
     position = position[keep]
     below = position.astype(np.int64)
-    upper = position - below
-    w = np.asarray(ivar, dtype=np.float64)[keep]
-    f = np.asarray(flux, dtype=np.float64)[keep]
-    total = np.zeros((2, grid.size))
-    for row, values in zip(total, (w, w * f), strict=True):
-        row += np.bincount(below, values * (1 - upper), grid.size)
-        row += np.bincount(below + 1, values * upper, grid.size)
-    total[0][total[0] < 1e-3 * np.median(w) if w.size else 0] = 0.0  # next to nothing of a pixel
-    mean = np.divide(total[1], total[0], out=np.zeros(grid.size), where=total[0] > 0)
-    return total[0], mean
+    w = np.asarray(weight, dtype=np.float64)[keep]
+    upper = w * (position - below)
+    lower = w - upper
+    total = _summed(below, lower, upper, grid.size)
+    if w.size:
+        total[total < 1e-3 * np.median(w)] = 0.0  # next to nothing of a pixel
+    safe = np.where(total > 0, total, np.inf)
+    means = [_summed(below, lower * v[keep], upper * v[keep], grid.size) / safe for v in values]
+    return total, *means
 
 
-def _normalised(
-    grid: VelocityGrid, weight: NDArray, level: NDArray, pixels: NDArray, *, clip: bool
-) -> Features:
+def _summed(below: NDArray, lower: NDArray, upper: NDArray, size: int) -> NDArray:
+    return np.asarray(
+        np.bincount(below, lower, size)[:size] + np.bincount(below + 1, upper, size)[:size]
+    )
+
+
+def _normalised(grid: VelocityGrid, weight: NDArray, level: NDArray, pixels: NDArray) -> Features:
     wavelength = grid.wavelength()
     weight = weight.copy()
-    for _ in range(2 if clip else 1):
+    for _ in range(2):
         continuum = np.nan_to_num(running_continuum(wavelength, level, weight, WIDTH))
         usual = np.median(np.abs(continuum), axis=1, keepdims=True)
         usable = (weight > 0) & (continuum > LEVEL * usual)
         safe = np.where(usable, continuum, 1.0)
         values = np.where(usable, level / safe - 1.0, 0.0)
         inverse = np.where(usable, weight * safe**2, 0.0)
-        if clip:
-            sigma = 1.0 / np.sqrt(np.where(usable, inverse, 1.0))
-            spike = usable & (values > np.maximum(SPIKE, SPIKE_SIGMA * sigma))
-            usable &= ~spike
-            weight[spike] = 0.0
+        sigma = 1.0 / np.sqrt(np.where(usable, inverse, 1.0))
+        spike = usable & (values > np.maximum(SPIKE, SPIKE_SIGMA * sigma))
+        usable &= ~spike
+        weight[spike] = 0.0
     inverse = np.where(usable, inverse / (1.0 + inverse * MODEL_ERROR**2), 0.0)
     values = np.where(usable, values, 0.0)
     return Features(values.astype(np.float32), inverse.astype(np.float32), pixels)
@@ -233,14 +238,6 @@ class Correlation:
         count = np.where((k == 0) | (2 * k == size), 1.0, 2.0) / size
         return (np.exp(1j * angle) * count).astype(np.complex64)
 
-    def shifted(self, templates: NDArray, lag: NDArray) -> NDArray:
-        """Return one template a spectrum, shifted by its lag, shape (N, n)."""
-        size = self.grid.transform
-        k = np.arange(size // 2 + 1)
-        angle = 2.0 * np.pi / size * ((self.grid.lags - np.asarray(lag))[:, None] * k)
-        moved = fft.irfft(self._one[templates] * np.exp(1j * angle), size, axis=1)
-        return np.asarray(moved[:, : self.grid.size], dtype=np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -291,48 +288,3 @@ def near(gain: NDArray, lag: NDArray, lags: int) -> NDArray:
     """The highest of the three points about a lag."""
     middle = np.clip(np.rint(lag).astype(int) + lags, 1, gain.shape[1] - 2)
     return np.asarray(gain[np.arange(len(gain))[:, None], middle[:, None] + [-1, 0, 1]].max(axis=1))
-
-
-def second_peak(
-    correlation: Correlation, data: Features, templates: NDArray, lag: NDArray
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return what a second copy of a template, at another velocity, adds to the first.
-
-    Parameters
-    ----------
-    correlation : Correlation
-    data : Features
-        Of N spectra.
-    templates : ndarray of int, shape (N,)
-    lag : ndarray, shape (N,)
-        Where the first copy is.
-
-    Returns
-    -------
-    ratio : ndarray, shape (N, 2 lags + 1)
-        Strength of the second copy, relative to the first, both fitted together with a constant.
-    significance : ndarray, shape (N, 2 lags + 1)
-        Strength over its formal error; both at every whole lag from -lags to lags, NaN where the
-        two are too alike to tell.
-    overlap : ndarray, shape (N, 2 lags + 1)
-        Correlation coefficient of the two copies.
-    """
-    moments = correlation.moments(data)
-    covariance, variance = (a[:, 0] for a in correlation.all_lags(moments, templates[:, None]))
-    first = correlation.shifted(templates, lag)
-    beside = correlation.moments(Features(first, data.weight, data.pixels))
-    cross = correlation.all_lags(beside, templates[:, None])[0][:, 0]
-    own = np.maximum(beside.power, 1e-12)[:, None]
-    centred = data.values - _mean(data.values, data.weight)
-    direct = (data.weight * centred * first).sum(axis=1, dtype=np.float64)[:, None]
-    left = variance - cross**2 / own
-    overlap = cross / np.sqrt(variance * own)
-    safe = np.where(overlap < 0.9, left, np.nan)
-    second = (covariance - direct * cross / own) / safe
-    primary = (direct - second * cross) / own
-    return second / np.where(primary > 0, primary, np.nan), second * np.sqrt(safe), overlap
-
-
-def _mean(values: NDArray, weight: NDArray) -> NDArray:
-    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-30)
-    return np.asarray((weight * values).sum(axis=1, keepdims=True) / total)
