@@ -128,8 +128,8 @@ def test_a_seed_gives_the_same_chain():
 
 
 def test_samples_of_a_fit_are_as_wide_as_its_covariance():
-    _, alone = fitted("lm")
-    _, sampled = fitted("mcmc", {"steps": 300})
+    _, alone = fitted("lm", count=1)
+    _, sampled = fitted("mcmc", {"steps": 150}, count=1)
     # S/N 50: the posterior is normal within the noise of some 400 samples
     np.testing.assert_allclose((sampled.values - alone.values) / alone.sigma, 0.0, atol=0.25)
     np.testing.assert_allclose(sampled.sigma / alone.sigma, 1.0, atol=0.2)
@@ -140,17 +140,17 @@ def test_samples_of_a_fit_are_as_wide_as_its_covariance():
 
 def test_what_only_follows_the_prior_is_no_result():
     star = [spectra(draw_labels(1, seed=5), snr=3.0, seed=6)]
-    names = ["teff", "fe_h", "eu_fe"]
+    names = ["fe_h", "eu_fe"]
     how = {"labels": names, "v_broad": False, "options": {"steps": 100}}
     result = fit(star, [EMULATOR], method="mcmc", **how)
-    assert np.isfinite(result.values[0, :2]).all()
-    assert np.isnan(result.values[0, 2])
-    assert result.label_flags[0, 2] & LabelFlag.NO_INFORMATION
+    assert np.isfinite(result.values[0, 0])
+    assert np.isnan(result.values[0, 1])
+    assert result.label_flags[0, 1] & LabelFlag.NO_INFORMATION
     prior = 3.0 * EMULATOR.spread[EMULATOR.names.index("eu_fe")]
     assert result.priors["eu_fe"][1] == pytest.approx(prior)
 
 
 def test_too_short_a_chain_of_a_fit_is_flagged():
-    _, sampled = fitted("mcmc", {"steps": 5, "burn_in": 5})
+    _, sampled = fitted("mcmc", {"steps": 5, "burn_in": 5}, count=1)
     assert (sampled.result_flags & ResultFlag.NOT_CONVERGED).all()
     assert all(any("not converged" in text for text in star) for star in sampled.messages)

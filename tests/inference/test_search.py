@@ -9,7 +9,7 @@ from spectrolabe.inference import solve
 from spectrolabe.inference.fit import fit
 from spectrolabe.inference.metric import Metric
 from spectrolabe.inference.search import search
-from tests.inference.made_up import EMULATOR, draw_labels, spectra
+from tests.inference.made_up import EMULATOR, draw_labels, grid, spectra
 
 FITTED = ("teff", "logg", "fe_h", "mg_fe", "ca_fe")
 
@@ -142,12 +142,13 @@ def test_a_seed_gives_the_same_search_and_evaluations_are_limited():
     assert 2000 <= one.evaluations < 2200
 
 
-def fitted(method, options=None):
-    """Fit two made-up stars in a few labels."""
-    labels = draw_labels(2, seed=3)
+def fitted(method, options=None, count=2):
+    """Fit made-up stars in a few labels."""
+    labels = draw_labels(count, seed=3)
     labels[:, [EMULATOR.names.index(n) for n in EMULATOR.names if n not in FITTED]] = 0.0
     fixed = {name: 0.0 for name in EMULATOR.names if name not in FITTED}
-    stars = [[one] for one in spectra(labels, snr=50.0, seed=4)]
+    observed = spectra(labels, snr=50.0, seed=4, wavelength=grid(5050.0, 5200.0))
+    stars = [[one] for one in observed]
     how = {"priors": "none", "v_broad": False, "model_error": 0.0}
     return labels, fit(stars, [EMULATOR], fixed=fixed, method=method, options=options, **how)
 

@@ -152,12 +152,13 @@ def _burnt_in(
     seen, done = None, 0
     while done < most:
         sampler = _sampler(density, len(state.coords), seen)
-        state = sampler.run_mcmc(state, CHUNK, skip_initial_state_check=True)
-        done += CHUNK
-        seen = sampler.get_chain(thin=THIN, flat=True)
+        length = min(CHUNK, most - done)
+        state = sampler.run_mcmc(state, length, skip_initial_state_check=True)
+        done += length
+        seen = sampler.get_chain(thin=min(THIN, length), flat=True)
         value = np.array_split(sampler.get_log_prob().mean(axis=1), 4)
         drift = abs(value[3].mean() - value[1].mean())
-        if done > CHUNK and drift < STILL * (0.5 * seen.shape[1]) ** 0.5:
+        if done > length and drift < STILL * (0.5 * seen.shape[1]) ** 0.5:
             break
     return state, seen, done
 
