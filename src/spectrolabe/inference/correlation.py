@@ -164,6 +164,8 @@ def _normalised(grid: VelocityGrid, weight: NDArray, level: NDArray, pixels: NDA
         sigma = 1.0 / np.sqrt(np.where(usable, inverse, 1.0))
         spike = usable & (values > np.maximum(SPIKE, SPIKE_SIGMA * sigma))
         usable &= ~spike
+        if not spike.any():
+            break
         weight[spike] = 0.0
     inverse = np.where(usable, inverse / (1.0 + inverse * MODEL_ERROR**2), 0.0)
     values = np.where(usable, values, 0.0)
