@@ -223,7 +223,9 @@ def test_inputs_are_not_edited(emulator, labels):
 
 
 @pytest.mark.parametrize("resolution", [15000.0, 3000.0])
-def test_beyond_the_emulator_its_last_pixels_are_repeated(emulator, labels, resolution):
+def test_beyond_the_emulator_its_last_pixels_are_repeated(labels, resolution):
+    emulator = made_up_emulator()  # with a level at its ends that is not that of the mean
+    emulator.basis = replace(emulator.basis, components=emulator.basis.components + 0.01)
     x, more = emulator.basis.log_wavelength, 600
     beyond = emulator.basis.step * np.arange(1, more + 1)
     longer = np.exp(np.concatenate([x[0] - beyond[::-1], x, x[-1] + beyond]))
