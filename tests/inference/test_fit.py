@@ -165,7 +165,8 @@ def test_a_label_without_information_is_nan():
     assert (result.label_flags[unknown] == LabelFlag.NO_INFORMATION).all()
     assert not (result.label_flags[~unknown] & LabelFlag.NO_INFORMATION).any()
     assert np.isfinite(result.fitted).all()
-    width = np.minimum(0.5 * Priors.weak(EMULATOR).sigma(result.names), EMULATOR.spread)
+    prior = Priors.weak(EMULATOR).sigma(result.names)
+    width = 0.5 * np.where(np.isfinite(prior), prior, EMULATOR.spread)
     assert (result.sigma <= width)[~unknown].all()
     assert np.isnan(result.posterior.mean).sum() == unknown.sum()
 
@@ -190,11 +191,20 @@ def test_errors_grow_where_the_model_does_not_fit():
 
 def test_model_error_widens_the_errors():
     star = spectra(LABELS[:1], rv=15.0, snr=300.0)[0]
-    wide, narrow = known([star], model_error=0.01), known([star])
+    wide, narrow = known([star], model_error=(0.01, 0.0)), known([star])
     assert (wide.sigma > 2 * narrow.sigma).all()
     level = np.sqrt(wide.models[0][0].variance_floor) / wide.models[0][0].continuum
     assert np.median(level) == pytest.approx(0.01, rel=0.15)
     assert narrow.models[0][0].variance_floor.max() < 1e-3 / star.ivar.max()
+
+
+def test_priors_count_as_chi2_says():
+    star = spectra(LABELS[:1], rv=15.0)[0]
+    prior = {"teff": (LABELS[0, 0] + 100.0, 30.0)}
+    usual = known([star], priors=prior)
+    bold = known([star.replace(ivar=star.ivar * 4)], priors=prior)
+    assert abs(usual.fitted[0, 0] - LABELS[0, 0]) > 10.0  # the prior has moved it
+    assert bold.fitted[0, 0] == pytest.approx(usual.fitted[0, 0], abs=4.0)
 
 
 def test_priors_pull(few):
@@ -263,6 +273,7 @@ def test_samples_agree(few):
         ({"method": "guess"}, "lm"),
         ({"continuum": -1}, "order"),
         ({"model_error": -0.1}, "model_error"),
+        ({"model_error": (0.1, 0.1, 0.1)}, "model_error"),
         ({"priors": "strong"}, "weak"),
         ({"start": Labels(("teff",), [[5000.0]] * 2, [[1.0]] * 2, ["a", "b"])}, "a row for each"),
     ],

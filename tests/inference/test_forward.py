@@ -6,9 +6,10 @@ from scipy.optimize import least_squares
 
 from spectrolabe.errors import InputError
 from spectrolabe.inference.continuum import arms, continuum_basis, curvature_penalty
+from spectrolabe.inference.data import Data, clipped, tempered, with_model_error
 from spectrolabe.inference.forward import Forward, Problem, Robust
 from spectrolabe.inference.levenberg import minimise
-from spectrolabe.inference.normal import HUBER, Data, normal_equations, solve_continuum
+from spectrolabe.inference.normal import HUBER, normal_equations, solve_continuum
 from spectrolabe.inference.pieces import Cutting, cut
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.solve import inverse
@@ -25,7 +26,9 @@ def made_up_data(seed=0, pixels=600, coefficients=5, parameters=4):
     root = np.where(rng.uniform(size=pixels) < 0.1, 0, 100).astype(np.float32)
     slopes = (0.1 * rng.standard_normal((parameters, pixels))).astype(np.float32)
     ridge = 1e-9 * curvature_penalty(basis.arm)
-    return Data(observed.astype(np.float32), root, basis, ridge), flux, slopes
+    noise = np.full(pixels, 1e-4, dtype=np.float32)
+    data = Data(observed.astype(np.float32), root, basis, ridge, noise, np.ones_like(noise))
+    return data, flux, slopes
 
 
 def dense(data, flux, slopes, continuum):
@@ -246,3 +249,28 @@ def test_priors_have_the_slopes_of_differences():
 def test_priors_that_cannot_be(given, message):
     with pytest.raises(InputError, match=message):
         Priors.of(given, EMULATOR)
+
+
+def test_errors_of_the_model_grow_with_the_depth_of_lines():
+    data, flux, _ = made_up_data()
+    level = np.linspace(0.5, 2.0, len(flux)).astype(np.float32)
+    data = data._replace(level=level, errors=(0.004, 0.03))
+    weighed = with_model_error(data, flux)
+    variance = 1e-4 + ((0.004 + 0.03 * (1 - flux)) * level) ** 2
+    used = data.root > 0
+    assert weighed.root[used] ** -2.0 == pytest.approx(variance[used], rel=1e-4)
+    assert not weighed.root[~used].any()
+
+
+def test_outliers_are_left_out_and_the_rest_tempered():
+    data, flux, _ = made_up_data()
+    data = data._replace(root=np.full_like(data.root, 100))
+    residual = 2 * np.random.default_rng(3).standard_normal(len(flux))
+    residual[50] = 9.0  # 4.5 sigma of what is usual
+    residual[60] = 15.0
+    kept = clipped(data, residual)
+    assert np.flatnonzero(kept.root != data.root).tolist() == [60]
+    count = np.count_nonzero(kept.root)
+    assert tempered(kept, 4.0 * (count - 10), 10).temper == pytest.approx(2.0)
+    assert tempered(kept, 4.0 * (count - 10), 10).root == pytest.approx(0.5 * kept.root)
+    assert np.array_equal(tempered(kept, 0.5 * count, 10).root, kept.root)

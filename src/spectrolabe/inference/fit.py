@@ -14,7 +14,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.inference.checks import Finding, check_star
 from spectrolabe.inference.forward import Forward
 from spectrolabe.inference.gather import Setup, gathered
-from spectrolabe.inference.pieces import Cutting, Piece, cut
+from spectrolabe.inference.pieces import MODEL_ERROR, Cutting, Piece, cut
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.result import FitResult
 from spectrolabe.inference.solve import Solution, solve
@@ -40,7 +40,7 @@ def fit(
     fixed: Mapping[str, ArrayLike] | None = None,
     continuum: int | None = None,
     v_broad: bool | None = None,
-    model_error: float = 0.005,
+    model_error: float | tuple[float, float] = MODEL_ERROR,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> FitResult:
@@ -67,8 +67,9 @@ def fit(
         Order of the continuum of each arm; see `continuum_basis`. By default by width and R.
     v_broad : bool, optional
         Whether to fit the broadening of the star; by default if a spectrum has R of 5000 or more.
-    model_error : float
-        Error of the emulator, relative to the flux, added to that of each pixel.
+    model_error : float or (float, float)
+        Relative error of the model at the continuum, and what is added at full depth of a line;
+        see `Cutting`.
     seed : int
         Of a search, or of samples.
     options : Mapping, optional

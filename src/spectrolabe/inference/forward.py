@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spectrolabe.errors import InputError
+from spectrolabe.inference.data import Data, clipped, tempered, with_model_error
 from spectrolabe.inference.levenberg import Local
 from spectrolabe.inference.normal import (
     FIRST_ROUNDS,
     ROUNDS,
-    Data,
     Solved,
     normal_equations,
     solve_continuum,
@@ -28,7 +28,6 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["Best", "Forward", "Problem", "Robust"]
 
-CLIP = 5.0  # standard deviations, or of the typical residual where that is larger
 NARROWEST, WIDEST, USUAL = 0.5, 200.0, 5.0  # km/s: range and start of v_broad
 V_BROAD_SPREAD = 5.0  # km/s
 LEAST_ROOM = 30.0  # km/s about its start in which a velocity is looked for, or
@@ -40,7 +39,7 @@ class Robust(IntEnum):
     """What becomes of pixels that do not fit."""
 
     HUBER = 0  # they count less
-    CLIP = 1  # found at the next evaluation, and left out from then on
+    CLIP = 1  # found at the next evaluation, and left out from then on; weights become final
     PLAIN = 2  # all that are left count as they are
 
 
@@ -235,15 +234,20 @@ class Forward:
 
     def _solve(self, n: int, p: int, flux: NDArray) -> Solved:
         """The continuum of a piece, and what the state of the star asks for."""
-        data, weight = self.data[n][p], self.weight[n][p]
         if self.robust[n] == Robust.PLAIN:
-            return solve_continuum(data, flux, None, robust=False)
-        rounds = FIRST_ROUNDS if weight is None else ROUNDS
-        solved = solve_continuum(data, flux, weight, robust=True, rounds=rounds)
+            return solve_continuum(self.data[n][p], flux, None, robust=False)
+        weight, rounds = self.weight[n][p], ROUNDS
+        if weight is None or self.robust[n] == Robust.CLIP:
+            self.data[n][p] = with_model_error(self.data[n][p], flux)
+            rounds = FIRST_ROUNDS
+        solved = solve_continuum(self.data[n][p], flux, weight, robust=True, rounds=rounds)
         if weight is None:
             self.weight[n][p] = solved.weight
         if self.robust[n] == Robust.CLIP:
-            self.data[n][p] = _clipped(data, solved.residual)
+            data = clipped(self.data[n][p], solved.residual)
+            rough = solve_continuum(data, flux, None, robust=False)
+            taken = data.basis.count + self.start.shape[1] / len(self.data[n])
+            self.data[n][p] = tempered(data, 2.0 * rough.value, taken)
             return solve_continuum(self.data[n][p], flux, None, robust=False)
         return solved
 
@@ -270,14 +274,6 @@ class Forward:
     def clipped(self, n: int) -> int:
         """Return how many pixels of a star were found not to fit."""
         return sum(int(np.count_nonzero(p.data.root)) for p in self.pieces[n]) - self.used(n)
-
-
-def _clipped(data: Data, residual: NDArray) -> Data:
-    """Leave out pixels that no noise explains."""
-    size = np.abs(residual[data.root > 0])
-    typical = max(1.4826 * float(np.median(size)), 1.0) if len(size) else 1.0
-    keep = np.abs(residual) <= CLIP * typical
-    return data._replace(root=np.where(keep, data.root, np.float32(0.0)))
 
 
 class Problem:

@@ -25,7 +25,8 @@ __all__ = ["Setup", "gathered"]
 
 POOR = 10.0  # reduced chi2, with the errors of the model in it
 MANY = 0.1  # fraction of the pixels
-# of the width of its prior: a label known worse than that is told by the prior, not the spectrum
+# of the width of its prior, or else of the training labels: a label known worse than that is told
+# by the prior, not by the spectrum
 INFORMED = 0.5
 
 
@@ -94,8 +95,8 @@ class Setup:
     def uninformed(self) -> NDArray:
         """Standard deviations from which on a label is not known, shape (J,)."""
         spread = self.emulators[0].spread[list(self.columns)]
-        prior = INFORMED * self.priors.sigma(self.names)
-        return np.minimum(prior, spread)
+        prior = self.priors.sigma(self.names)
+        return INFORMED * np.where(np.isfinite(prior), prior, spread)
 
 
 def _common_names(emulators: Sequence[Emulator]) -> tuple[str, ...]:
@@ -281,11 +282,11 @@ def _models(
         inside = part[piece.pixels]
         own.continuum[part] = (piece.scale * solved.continuum)[inside]
         own.flux[part] = (piece.scale * solved.continuum * flux)[inside]
-        used = np.flatnonzero(counted) + piece.pixels.start
-        own.used[used] = data.root[counted] > 0
-        variance = (piece.scale / piece.data.root[counted].astype(np.float64)) ** 2
-        noise = 1.0 / spectrum.ivar[used].astype(np.float64)
-        own.variance_floor[used] = np.maximum(variance - noise, 0.0)
+        kept = data.root > 0
+        used = np.flatnonzero(kept) + piece.pixels.start
+        own.used[used] = True
+        variance = 1.0 / (data.root[kept].astype(np.float64) * data.temper) ** 2
+        own.variance_floor[used] = piece.scale**2 * np.maximum(variance - data.noise[kept], 0.0)
     return tuple(result)
 
 

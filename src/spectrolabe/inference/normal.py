@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import ssyrk
 
 from spectrolabe.inference.continuum import Basis
+from spectrolabe.inference.data import Data
 
-__all__ = ["HUBER", "Data", "Solved", "normal_equations", "smooth_level", "solve_continuum"]
+__all__ = ["HUBER", "Solved", "normal_equations", "smooth_level", "solve_continuum"]
 
 HUBER = 3.0  # standard deviations beyond which a residual counts with its size, not its square
 ROUNDS = 2  # of new weights for each solution of the continuum
@@ -26,27 +27,6 @@ FIRST_ROUNDS = 12  # of the first one, which begins without weights
 LEVEL_ROUNDS, ENOUGH = 6, 500  # so many pixels say how large residuals usually are
 NO_LIMIT = 1e30
 BLOCK = 512
-
-
-class Data(NamedTuple):
-    """One spectrum of one star, as the fit sees it.
-
-    Parameters
-    ----------
-    flux : ndarray, shape (M,), float32
-        Of order 1.
-    root : ndarray, shape (M,), float32
-        1 / sigma; 0 where a pixel must not be used.
-    basis : Basis
-        Functions whose sums are continua.
-    ridge : ndarray, shape (C, C)
-        Prior precision of their coefficients.
-    """
-
-    flux: NDArray
-    root: NDArray
-    basis: Basis
-    ridge: NDArray
 
 
 class Solved(NamedTuple):

@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 from spectrolabe.inference.continuum import Basis, continuum_basis, curvature_penalty
+from spectrolabe.inference.data import Data, with_model_error
 from spectrolabe.inference.masks import usable_ivar
-from spectrolabe.inference.normal import Data, smooth_level
+from spectrolabe.inference.normal import smooth_level
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.models.projection import Projection
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Cutting", "Piece", "cut"]
+__all__ = ["MODEL_ERROR", "Cutting", "Piece", "cut"]
 
 REACH = 700.0  # km/s: projections have room for velocities in multiples of it
 RANGE_STEP = 0.002  # in ln(wavelength): ranges of projections are rounded outwards to it
 NODES = 16  # at which a resolution that varies with wavelength is taken over
 R_STEP = 0.005  # to which it is rounded there, relative
 LEAST_LEVEL = 0.05  # of the median: the model error does not fall below that of such a flux
+MODEL_ERROR, DEEP = 0.005, 10.0
 RIDGE = 1e-6  # of the information on the continuum: only counts where there is none
 
 
@@ -74,20 +76,36 @@ class Cutting:
     ----------
     order : int, optional
         Of the continuum; see `continuum_basis`.
-    model_error : float
-        Error of the emulator, relative to the flux, added to that of each pixel.
+    model_error : float or (float, float)
+        Error of the emulator and of its physics, added to that of each pixel: relative to the flux
+        at the continuum, and what is added to it at full depth of a line; one number stands for
+        itself and ten times as much.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
     """
 
     order: int | None = None
-    model_error: float = 0.005
+    model_error: float | tuple[float, float] = MODEL_ERROR
 
     def __post_init__(self) -> None:
         if self.order is not None and self.order < 0:
             raise InputError("continuum", expected="an order of 0 or more", found=f"{self.order}")
-        if not 0 <= self.model_error < 1:
+        if len(self.errors) != 2 or not all(0 <= error < 1 for error in self.errors):
             raise InputError(
-                "model_error", expected="from 0 to 1, relative", found=f"{self.model_error}"
+                "model_error",
+                expected="one or two numbers from 0 to 1, relative",
+                found=f"{self.model_error}",
             )
+
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """Error at the continuum, and what is added at full depth."""
+        if isinstance(self.model_error, int | float):
+            return self.model_error, min(DEEP * self.model_error, 0.99)
+        return tuple(self.model_error)
 
 
 def cut(
@@ -124,7 +142,7 @@ def cut(
             table = _resolution(spectrum, emulator, pixels)
             typical = float(np.median(table[1])) if isinstance(table, tuple) else table
             curve = _continuum(wavelength.tobytes(), typical, cutting.order)
-            data, scale = _data(spectrum.flux[pixels], ivar[pixels], curve, cutting.model_error)
+            data, scale = _data(spectrum.flux[pixels], ivar[pixels], curve, cutting.errors)
             ends = _range(wavelength, emulator, float(shift[s]))
             projection = _projection(emulator, *ends, table)
             pieces.append(Piece(s, e, pixels, curve.log, projection, data, scale, typical))
@@ -201,15 +219,23 @@ def _continuum(wavelength: bytes, resolution: float, order: int | None) -> _Cont
     return _Continuum(log, basis, curvature_penalty(basis.arm))
 
 
-def _data(flux: NDArray, ivar: NDArray, continuum: _Continuum, model_error: float) -> _Scaled:
-    """Flux of order 1, and errors that include that of the model."""
+def _data(
+    flux: NDArray, ivar: NDArray, continuum: _Continuum, errors: tuple[float, ...]
+) -> _Scaled:
+    """Flux of order 1, and errors that include those of a model without lines."""
     good = ivar > 0
     scale = float(np.median(np.abs(flux[good]))) or 1.0
     values = np.where(good, flux, 0.0).astype(np.float32) / np.float32(scale)
     level = np.maximum(smooth_level(values, good, continuum.basis), LEAST_LEVEL)
-    with np.errstate(divide="ignore"):
-        variance = 1.0 / (ivar.astype(np.float64) * scale**2) + (model_error * level) ** 2
-    root = np.where(good, 1.0 / np.sqrt(variance), 0.0).astype(np.float32)
-    information = float((root.astype(np.float64) ** 2).sum()) / continuum.basis.count
-    ridge = RIDGE * information * continuum.penalty
-    return _Scaled(Data(values, root, continuum.basis, ridge), scale)
+    noise = np.where(good, 1.0 / (np.where(good, ivar, 1.0).astype(np.float64) * scale**2), 0.0)
+    information = float((1.0 / noise[good]).sum()) / continuum.basis.count
+    data = Data(
+        values,
+        good.astype(np.float32),
+        continuum.basis,
+        RIDGE * information * continuum.penalty,
+        noise.astype(np.float32),
+        level.astype(np.float32),
+        (errors[0], errors[1]),
+    )
+    return _Scaled(with_model_error(data, np.ones_like(values)), scale)

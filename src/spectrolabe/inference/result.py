@@ -26,7 +26,7 @@ class ModelSpectrum:
     used : ndarray of bool, shape (M,)
         Pixels that counted in the end.
     variance_floor : ndarray, shape (M,)
-        What was added to the variance of the flux for the errors of the model.
+        What was added to the variance of the flux for the errors of the model; NaN where not used.
     """
 
     flux: NDArray
@@ -47,9 +47,10 @@ class FitResult:
     values : ndarray, shape (N, J)
         NaN where the spectra hold no information on a label, or there is no result.
     covariance : ndarray, shape (N, J, J)
-        With the data's part scaled by ``max(1, chi2 / degrees of freedom)``; NaN as the values.
+        Where a spectrum fits worse than its errors say, these were enlarged before it was weighed
+        against priors and other spectra; NaN as the values.
     formal_covariance : ndarray, shape (N, J, J)
-        As the inverse variances have it.
+        As the errors have it, those of the model included.
     fitted : ndarray, shape (N, J)
         The labels of the model spectra: as ``values``, but also where they mean little.
     all_names : tuple of str

@@ -113,16 +113,16 @@ def _solutions(
     prior = forward.prior_precision(end.parameters)
     solutions = []
     for n in rows.tolist():
-        chi2 = sum(float((s.residual.astype(np.float64) ** 2).sum()) for _, s, _ in best[n])
+        each = [float((s.residual.astype(np.float64) ** 2).sum()) for _, s, _ in best[n]]
+        chi2 = sum(c * d.temper**2 for c, (_, _, d) in zip(each, best[n], strict=True))
         coefficients = sum(len(s.coefficients) for _, s, _ in best[n])
-        pixels, fitted = forward.used(n), end.parameters.shape[1]
-        reduced = chi2 / max(pixels - fitted - coefficients, 1)
+        pixels = forward.used(n)
         data = end.local.curvature[n] - prior[n]
         solutions.append(
             Solution(
                 end.parameters[n],
-                inverse(data / max(reduced, 1.0) + prior[n]),
                 inverse(data + prior[n]),
+                inverse(data * chi2 / max(sum(each), 1e-300) + prior[n]),
                 end.at_low[n],
                 end.at_high[n],
                 bool(end.converged[n]),
