@@ -471,8 +471,11 @@ def fit(
         ),
     ] = None,
     model_error: Annotated[
-        float, typer.Option(min=0.0, help="Error of the models, relative to the flux.")
-    ] = 0.005,
+        str,
+        typer.Option(
+            metavar="ERROR", help="Of the models, relative: at the continuum, and more in lines."
+        ),
+    ] = "0.005,0.05",
     calibration: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Put labels on the scale of anchors; raw ones are kept."),
@@ -505,7 +508,12 @@ def fit(
     """
     from rich.console import Console
 
-    from spectrolabe.inference.fit_options import parse_fixed, parse_labels, parse_priors
+    from spectrolabe.inference.fit_options import (
+        parse_fixed,
+        parse_labels,
+        parse_model_error,
+        parse_priors,
+    )
     from spectrolabe.inference.fit_run import fit_files
 
     report = fit_files(
@@ -519,7 +527,7 @@ def fit(
         fixed=parse_fixed(fix or ()),
         continuum=continuum,
         v_broad=v_broad,
-        model_error=model_error,
+        model_error=parse_model_error(model_error),
         seed=seed,
         calibration=calibration,
         spectra=spectra,

@@ -17,7 +17,12 @@ from spectrolabe.errors import InputError
 from spectrolabe.inference import fit_run as module
 from spectrolabe.inference import released
 from spectrolabe.inference.fit_files import StarFiles
-from spectrolabe.inference.fit_options import parse_fixed, parse_labels, parse_priors
+from spectrolabe.inference.fit_options import (
+    parse_fixed,
+    parse_labels,
+    parse_model_error,
+    parse_priors,
+)
 from spectrolabe.inference.fit_plot import Head, driving_lines, plot_fit
 from spectrolabe.inference.fit_rows import catalogue_of_fit, star_velocity
 from spectrolabe.inference.fit_run import fit_files
@@ -112,7 +117,9 @@ def test_model_spectra_lie_beside_the_data(fitted, model):
     assert (header["FRAME"], header["MEDIUM"]) == ("barycentric", "vacuum")
     used = ~data["mask"]
     assert used.sum() == table["n_pixels"][0]
-    sigma = np.sqrt(1.0 / data["ivar"] + (0.005 * data["continuum"]) ** 2)
+    depth = 1.0 - data["model"] / data["continuum"]
+    error = (0.005 + 0.05 * np.clip(depth, 0.0, 1.0)) * data["continuum"]
+    sigma = np.sqrt(1.0 / data["ivar"] + error**2)
     chi2 = np.sum(((data["flux"] - data["model"]) / sigma)[used] ** 2)
     assert chi2 == pytest.approx(table["chi2"][0], rel=0.05)
     emulator = load_emulator(model)
@@ -276,7 +283,7 @@ def test_what_is_wrong_is_said_before_anything_is_read(model, tmp_path):
     wrong("expected a known label of the emulator .*found 'p_fe'", labels=("p_fe",))
     wrong("teff from 4250 to 7500, found 9000", fixed={"teff": 9000.0})
     wrong("none of them fixed, found teff more than once", labels=LABELS, fixed={"teff": 5000.0})
-    wrong("model_error: expected from 0 to 1", model_error=1.5)
+    wrong("model_error: expected one or two numbers from 0 to 1", model_error=1.5)
     wrong("continuum: expected an order of 0 or more", continuum=-1)
     wrong("absent: expected the file of a calibration", calibration="absent")
     wrong("absent.csv: expected a run, a folder of a model", start="absent.csv")
@@ -349,7 +356,11 @@ def test_options_as_they_are_typed():
     assert parse_priors(["weak", "logg=4.44:0.02"]) == {"logg": (4.44, 0.02)}
     none = parse_priors(["none", "teff=5777:50"])
     assert (dict(none.normal), none.v_micro_scatter) == ({"teff": (5777.0, 50.0)}, None)
+    assert parse_model_error("0.01") == 0.01
+    assert parse_model_error("0.005,0.1") == (0.005, 0.1)
     wrong = [
+        (parse_model_error, "0.1,0.2,0.3", "one or two numbers"),
+        (parse_model_error, "none", "a finite number"),
         (parse_labels, "teff,teff", "each once"),
         (parse_labels, ",", "found ','"),
         (parse_labels, "tefff", "'teff'"),

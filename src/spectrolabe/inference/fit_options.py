@@ -9,7 +9,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.inference.priors import Priors
 from spectrolabe.labels import label
 
-__all__ = ["parse_fixed", "parse_labels", "parse_priors"]
+__all__ = ["parse_fixed", "parse_labels", "parse_model_error", "parse_priors"]
 
 
 def parse_labels(text: str | None) -> tuple[str, ...] | None:
@@ -52,6 +52,20 @@ def parse_fixed(entries: Iterable[str]) -> dict[str, float]:
                 found=f"{fixed[name]:g}",
             )
     return fixed
+
+
+def parse_model_error(text: str) -> float | tuple[float, float]:
+    """Return the errors of ``0.005``, or of ``0.005,0.05``; see `Cutting`.
+
+    Raises
+    ------
+    InputError
+        If it is neither one number nor two.
+    """
+    numbers = [_number("--model-error", text, part) for part in text.split(",")]
+    if len(numbers) > 2:
+        raise InputError("--model-error", expected="one or two numbers", found=repr(text))
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def parse_priors(entries: Iterable[str]) -> Priors | Mapping[str, tuple[float, float]]:

@@ -20,7 +20,7 @@ from spectrolabe.inference.fit_rows import catalogue_of_fit
 from spectrolabe.inference.fit_start import Start, start_from
 from spectrolabe.inference.gather import Setup
 from spectrolabe.inference.inputs import Selection
-from spectrolabe.inference.pieces import Cutting
+from spectrolabe.inference.pieces import MODEL_ERROR, Cutting
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.released import find_emulators
 from spectrolabe.inference.result import FitResult
@@ -46,7 +46,7 @@ def fit_files(
     fixed: Mapping[str, float] | None = None,
     continuum: int | None = None,
     v_broad: bool | None = None,
-    model_error: float = 0.005,
+    model_error: float | tuple[float, float] = MODEL_ERROR,
     seed: int = 0,
     calibration: str | Path | None = None,
     spectra: str | Path | None = None,
@@ -91,7 +91,7 @@ def fit_files(
     folders = find_emulators(emulator)
     emulators = [load_emulator(folder) for folder in folders]
     setup = Setup.of(emulators, labels, fixed, priors, 1, method)
-    Cutting(continuum, model_error)  # says what is wrong with them before anything is read
+    cutting = Cutting(continuum, model_error)  # says what is wrong with them
     _check_fixed(fixed or {}, emulators)
     scale = _calibration(calibration, setup)
     first = None if start is None else start_from(start)
@@ -102,7 +102,7 @@ def fit_files(
         "fixed": dict(fixed or {}),
         "continuum": continuum,
         "v_broad": v_broad,
-        "model_error": model_error,
+        "model_error": cutting.errors,
         "seed": seed,
     }
     fitter = _Fitter(
