@@ -252,3 +252,10 @@ def test_what_is_no_table_of_stars(tmp_path):
     (tmp_path / "empty.csv").write_text("teff,logg,fe_h,v_micro\n")
     with pytest.raises(InputError, match="a table without rows"):
         read_stars(tmp_path / "empty.csv")
+
+
+def test_no_star_is_a_carbon_star() -> None:
+    labels = sample_labels(StarsConfig(count=512, seed=4, widths={"c_fe": 0.5, "o_fe": 0.4}))
+    ratio = labels["c_fe"] - labels["o_fe"]
+    assert ratio.max() <= 0.15 + 1e-9
+    assert np.mean(ratio > 0.1) > 0.02, "mirrored there, not left out"

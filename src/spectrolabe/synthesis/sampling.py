@@ -39,6 +39,9 @@ ALPHA = ("o_fe", "mg_fe", "si_fe", "s_fe", "ca_fe", "ti_fe")
 ALPHA_TREND = ((-2.5, -1.0, 0.0, 0.5), (0.40, 0.35, 0.05, 0.0))
 # the first dredge-up brings N to the surface at the cost of C (Iben 1965, ApJ 142, 1447)
 DREDGED = {"c_fe": -0.15, "n_fe": 0.25}
+# no carbon stars: where C/O exceeds 1 all oxygen is in CO and other molecules take over (Russell
+# 1934, ApJ 79, 317), another kind of spectrum; [C/O] of 0.15 is C/O = 0.76
+MOST_CARBON = 0.15
 # A(Li) = 0 to 3.3: from depleted giants to young stars; 2.2 on the plateau of old dwarfs
 MEAN_LITHIUM, SOLAR_LITHIUM = 1.65, 1.05
 # relative number of stars wanted at each [Fe/H]: the discs dense, the halo thin
@@ -72,7 +75,7 @@ def sample_labels(config: StarsConfig) -> Labels:
     -------
     Labels
         ``teff``, ``logg``, ``fe_h``, ``v_micro`` and `ABUNDANCES`; the same for the same
-        configuration.
+        configuration. [C/O] is below 0.15: what is drawn above is mirrored there.
 
     Raises
     ------
@@ -95,6 +98,8 @@ def sample_labels(config: StarsConfig) -> Labels:
     for u, name in zip(unit[:, 5:].T, ABUNDANCES, strict=True):
         columns.append(_normal(u, _mean(name, fe_h, giant, config.alpha), widths[name]))
     values = np.stack(columns, axis=1)
+    carbon, oxygen = (4 + ABUNDANCES.index(name) for name in ("c_fe", "o_fe"))
+    values[:, carbon] -= 2 * np.maximum(values[:, carbon] - values[:, oxygen] - MOST_CARBON, 0.0)
     return Labels(
         ("teff", "logg", "fe_h", "v_micro", *ABUNDANCES),
         values,
