@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.testing import assert_allclose, assert_array_equal
 
+import spectrolabe as sl
 from spectrolabe.catalogue import LabelFlag, ResultFlag, read_catalogue
 from spectrolabe.errors import InputError
 from spectrolabe.inference import fit_run as module
@@ -127,6 +128,21 @@ def test_model_spectra_lie_beside_the_data(fitted, model):
     broad = hdus[0].header["V_BROAD"]
     flux = emulator.flux(labels, data["wavelength"], 11500.0, rv=header["SHIFT"], v_broad=broad)
     assert_allclose((data["model"] / data["continuum"])[used], flux[0][used], atol=2e-3)
+
+
+def test_outliers_are_told_from_pixels_that_are_masked(model, stars, tmp_path):
+    emulator, labels = load_emulator(model), stars[1][0]
+    table = Table.read(stars[0] / "s0.ecsv")
+    flux, ivar = np.array(table["flux"]), np.array(table["ivar"])
+    flux[[400, 900]] *= 1.5
+    ivar[[200, 201]] = 0.0
+    path = write_star(tmp_path / "spike.ecsv", emulator, labels, flux=flux, ivar=ivar)
+    result = module.fit([sl.read(path)], [emulator], labels=LABELS)
+    one = FittedSpectrum(sl.read(path)[0], result.models[0][0], float(result.shift[0, 0]))
+    assert result.n_clipped[0] == 2
+    assert_array_equal(np.flatnonzero(one.clipped), [400, 900])
+    assert np.isnan(one.residual[[200, 201]]).all()
+    assert (one.residual[[400, 900]] > 20).all()
 
 
 def test_a_figure_of_every_star(fitted):

@@ -282,6 +282,9 @@ def _models(
         inside = part[piece.pixels]
         own.continuum[part] = (piece.scale * solved.continuum)[inside]
         own.flux[part] = (piece.scale * solved.continuum * flux)[inside]
+        floor, depth = data.errors
+        error = piece.scale * (floor + depth * np.clip(1.0 - flux, 0.0, 1.0)) * data.level
+        own.variance_floor[np.flatnonzero(counted) + piece.pixels.start] = error[counted] ** 2
         kept = data.root > 0
         used = np.flatnonzero(kept) + piece.pixels.start
         own.used[used] = True

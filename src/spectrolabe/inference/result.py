@@ -26,7 +26,8 @@ class ModelSpectrum:
     used : ndarray of bool, shape (M,)
         Pixels that counted in the end.
     variance_floor : ndarray, shape (M,)
-        What was added to the variance of the flux for the errors of the model; NaN where not used.
+        What was added to the variance of the flux for the errors of the model; NaN where a pixel
+        was masked from the beginning, but not where it was left out as an outlier.
     """
 
     flux: NDArray
