@@ -38,16 +38,16 @@ class Basis(NamedTuple):
     arm: NDArray
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """C coefficients."""
         return len(self.arm)
 
     def dense(self) -> NDArray:
         """Return all functions on all pixels, shape (C, M)."""
-        full = np.zeros((self.count + 3, self.values.shape[1]), dtype=np.float32)
+        full = np.zeros((self.size + 3, self.values.shape[1]), dtype=np.float32)
         for (low, high), first in zip(pairwise(self.runs), self.first, strict=True):
             full[first : first + 4, low:high] = self.values[:, low:high]
-        return full[: self.count]
+        return full[: self.size]
 
 
 def arms(log_wavelength: NDArray) -> list[slice]:

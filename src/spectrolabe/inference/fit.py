@@ -153,7 +153,7 @@ def _pieces(
         findings.append(Finding(ResultFlag.NO_RESULT, str(error)))
         return []
     pixels = sum(int(np.count_nonzero(piece.data.root)) for piece in pieces)
-    needed = len(setup.columns) + len(star) + sum(piece.data.basis.count for piece in pieces)
+    needed = len(setup.columns) + len(star) + sum(piece.data.basis.size for piece in pieces)
     if pixels > needed:
         return pieces
     text = f"{pixels} usable pixels, for {needed} parameters with those of the continuum"

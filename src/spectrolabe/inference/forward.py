@@ -246,7 +246,7 @@ class Forward:
         if self.robust[n] == Robust.CLIP:
             data = clipped(self.data[n][p], solved.residual)
             rough = solve_continuum(data, flux, None, robust=False)
-            taken = data.basis.count + self.start.shape[1] / len(self.data[n])
+            taken = data.basis.size + self.start.shape[1] / len(self.data[n])
             self.data[n][p] = tempered(data, 2.0 * rough.value, taken)
             return solve_continuum(self.data[n][p], flux, None, robust=False)
         return solved

@@ -122,7 +122,7 @@ def normal_equations(
 
 def smooth_level(flux: NDArray, good: NDArray, basis: Basis) -> NDArray:
     """Return a smooth curve through most of the good pixels, whatever a few of them say, (M,)."""
-    ones, count = np.ones(len(flux), dtype=np.float32), basis.count
+    ones, count = np.ones(len(flux), dtype=np.float32), basis.size
     ridge = 1e-4 * good.sum() / count * np.eye(count)
     weight = good.astype(np.float32)
     some = np.flatnonzero(good)[:: max(int(good.sum()) // ENOUGH, 1)]

@@ -64,7 +64,7 @@ class Piece:
     @property
     def kind(self) -> tuple[int, int, int, int, int]:
         """Pieces of the same kind can be computed together."""
-        shape = len(self.log_wavelength), self.data.basis.count
+        shape = len(self.log_wavelength), self.data.basis.size
         return (self.spectrum, self.emulator, id(self.projection), *shape)
 
 
@@ -228,7 +228,7 @@ def _data(
     values = np.where(good, flux, 0.0).astype(np.float32) / np.float32(scale)
     level = np.maximum(smooth_level(values, good, continuum.basis), LEAST_LEVEL)
     noise = np.where(good, 1.0 / (np.where(good, ivar, 1.0).astype(np.float64) * scale**2), 0.0)
-    information = float((1.0 / noise[good]).sum()) / continuum.basis.count
+    information = float((1.0 / noise[good]).sum()) / continuum.basis.size
     data = Data(
         values,
         good.astype(np.float32),
