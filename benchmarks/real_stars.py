@@ -52,7 +52,7 @@ LIMITS = {"teff": 300.0, "logg": 0.4, "fe_h": 0.4}  # beyond which a residual is
 LASP_SIGMA = (50.0, 0.05, 0.04)  # K, dex, dex: scatter of LASP between spectra of one star
 SNR_CUT, STARS, MILES_STARS, SEED = 50.0, 500, 300, 21
 RESOLUTIONS = (1800.0, 11500.0, 28000.0)
-REALISATIONS = 5  # of the noise
+REALISATIONS = 3  # of the noise
 SHOWN = ("c_fe", "o_fe", "na_fe", "mg_fe", "si_fe", "ca_fe", "ti_fe", "cr_fe", "mn_fe", "ni_fe")
 SHOWN += ("y_fe", "ba_fe")
 DIGITS = {"teff": 0}
@@ -478,14 +478,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("build/real_stars"))
     parser.add_argument("--only", nargs="+", choices=["benchmarks", "lamost", "miles", "apogee"])
-    parser.add_argument("--count", type=int, help="stars of LAMOST and of MILES, for a quick look")
+    parser.add_argument(
+        "--count", type=int, nargs=2, default=(STARS, MILES_STARS), help="stars of LAMOST, of MILES"
+    )
     error_option(parser)
     arguments = parser.parse_args()
     emulators = emulators_of(arguments.emulators)
     folder, work, output = arguments.folder, arguments.work, arguments.output
     if arguments.model_error is not None:
         OPTIONS.update(with_error(arguments))
-    stars = arguments.count or STARS, arguments.count or MILES_STARS
+    stars = arguments.count
     parts: dict[str, Callable[[], str]] = {
         "benchmarks": lambda: benchmarks(folder, emulators, work),
         "lamost": lambda: lamost_section(
