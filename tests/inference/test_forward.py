@@ -51,7 +51,7 @@ def test_schur_complement_is_that_of_dense_normal_equations():
     solved = solve_continuum(data, flux, None, robust=False)
     gradient, curvature = normal_equations(data, solved, (slopes[:1], slopes[1:2], slopes[2:]))
     matrix, observed = dense(data, flux, slopes, solved.continuum)
-    count = data.basis.count
+    count = data.basis.size
     covariance = np.linalg.inv(matrix.T @ matrix)[count:, count:]
     assert np.linalg.inv(curvature) == pytest.approx(
         covariance, rel=1e-3, abs=1e-4 * covariance.max()
@@ -69,7 +69,7 @@ def test_robust_continuum_as_scipy():
     solved = solve_continuum(data, flux, None, robust=True, rounds=40)
     truth = least_squares(
         lambda a: (data.flux - flux * (a @ data.basis.dense())) * data.root,
-        np.ones(data.basis.count),
+        np.ones(data.basis.size),
         loss="huber",
         f_scale=HUBER,
         xtol=1e-12,
