@@ -128,11 +128,14 @@ def test_a_seed_gives_the_same_chain():
 
 
 def test_samples_of_a_fit_are_as_wide_as_its_covariance():
-    _, alone = fitted("lm", count=1)
-    _, sampled = fitted("mcmc", {"steps": 150}, count=1)
-    # S/N 50: the posterior is normal within the noise of some 400 samples
+    _, alone = fitted("lm", count=1, overstated=4.0)
+    _, sampled = fitted("mcmc", {"steps": 150}, count=1, overstated=4.0)
+    assert alone.chi2_reduced[0] > 3.0
+    # the posterior is normal within the noise of some 400 samples
     np.testing.assert_allclose((sampled.values - alone.values) / alone.sigma, 0.0, atol=0.25)
     np.testing.assert_allclose(sampled.sigma / alone.sigma, 1.0, atol=0.2)
+    formal = np.sqrt(np.diagonal(sampled.formal_covariance[0]))
+    np.testing.assert_allclose(sampled.sigma[0] / formal, 2.0, atol=0.25)
     assert not (sampled.result_flags & ResultFlag.NOT_CONVERGED).any()
     posterior = sampled.posterior
     assert posterior.quantiles([0.16, 0.84]).shape == (2, *sampled.values.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -142,13 +144,13 @@ def test_a_seed_gives_the_same_search_and_evaluations_are_limited():
     assert 2000 <= one.evaluations < 2200
 
 
-def fitted(method, options=None, count=2):
-    """Fit made-up stars in a few labels."""
+def fitted(method, options=None, count=2, overstated=1.0):
+    """Fit made-up stars in a few labels; inverse variances may be stated too large."""
     labels = draw_labels(count, seed=3)
     labels[:, [EMULATOR.names.index(n) for n in EMULATOR.names if n not in FITTED]] = 0.0
     fixed = {name: 0.0 for name in EMULATOR.names if name not in FITTED}
-    observed = spectra(labels, snr=50.0, seed=4, wavelength=grid(5050.0, 5200.0))
-    stars = [[one] for one in observed]
+    observed = spectra(labels, snr=120.0, seed=4, wavelength=grid(5050.0, 5200.0))
+    stars = [[replace(one, ivar=overstated * one.ivar)] for one in observed]
     how = {"priors": "none", "v_broad": False, "model_error": 0.0}
     return labels, fit(stars, [EMULATOR], fixed=fixed, method=method, options=options, **how)
 

@@ -210,7 +210,7 @@ def _sampled(
     chain = sample(
         problem.minus_log_posterior,
         problem.start,
-        problem.outwards_covariance(solution.formal),
+        problem.outwards_covariance(solution.covariance),
         problem.spread,
         problem.low,
         problem.high,
@@ -219,17 +219,16 @@ def _sampled(
     )
     count = len(problem.names)
     parameters = problem.inwards(chain.mean)
-    formal = solution.formal.copy()
-    formal[:count, count:] = formal[count:, :count] = 0.0
-    formal[:count, :count] = problem.inwards_covariance(chain.covariance)
-    worse = solution.covariance.diagonal() / solution.formal.diagonal()
-    scale = np.sqrt(worse)
+    covariance = solution.covariance.copy()
+    covariance[:count, count:] = covariance[count:, :count] = 0.0
+    covariance[:count, :count] = problem.inwards_covariance(chain.covariance)
+    better = np.sqrt(solution.formal.diagonal() / solution.covariance.diagonal())
     notes = () if chain.converged else ("the samples of the posterior have not converged",)
     return replace(
         solution,
         parameters=parameters,
-        formal=formal,
-        covariance=formal * scale[:, None] * scale,
+        covariance=covariance,
+        formal=covariance * better[:, None] * better,
         evaluations=solution.evaluations + chain.evaluations,
         converged=solution.converged and chain.converged,
         best=forward.best(np.array([n]), parameters[None])[0],
