@@ -1,7 +1,7 @@
 """Do three ways to fit agree, and how often does the fast one end in the wrong minimum?
 
     python benchmarks/methods.py [weights/emulator-optical] [--output docs/results]
-        [--stars 50 10] [--searched 50 10] [--sampled 10 5]
+        [--stars 50 10] [--searched 30 10] [--sampled 6 4]
 
 Simulated stars, their spectra made by the emulator itself, so that only the methods are compared:
 LAMOST-like (R = 1800, 3894 pixels) and RVS-like (R = 11,500, 2400 pixels), S/N 50, their
@@ -256,8 +256,8 @@ def main() -> None:
     parser.add_argument("emulator", nargs="?", default="weights/emulator-optical")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--stars", type=int, nargs=len(CASES), default=[50, 10])
-    parser.add_argument("--searched", type=int, nargs=len(CASES), default=[50, 10])
-    parser.add_argument("--sampled", type=int, nargs=len(CASES), default=[10, 5])
+    parser.add_argument("--searched", type=int, nargs=len(CASES), default=[30, 10])
+    parser.add_argument("--sampled", type=int, nargs=len(CASES), default=[6, 4])
     given = parser.parse_args()
     torch.set_num_threads(1)
     emulator = load_emulator(given.emulator)
