@@ -7,7 +7,8 @@ Simulated stars, their spectra made by the emulator itself, so that only the met
 LAMOST-like (R = 1800, 3894 pixels) and RVS-like (R = 11,500, 2400 pixels), S/N 50, their
 velocities not stated. Each is fitted by Levenberg-Marquardt from the first guess, from the labels
 of another star, from the mean of all stars and from the truth; the first of them by CMA-ES and by
-MCMC; and by CMA-ES those that the labels of another star led astray. Writes ``methods.md``; remarks between the markers of an older page are kept.
+MCMC; and by CMA-ES those that the labels of another star led astray. Writes ``methods.md``;
+remarks between the markers of an older page are kept.
 """
 
 from __future__ import annotations
