@@ -22,7 +22,19 @@ DOCUMENTS = (
     "README.md",
     "DESIGN.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page}.md" for page in ("surveys", "generic", "synthesis", "grids", "sky")),
+    *(
+        f"docs/{page}.md"
+        for page in (
+            "surveys",
+            "generic",
+            "synthesis",
+            "grids",
+            "sky",
+            "emulator",
+            "fit",
+            "calibration",
+        )
+    ),
 )
 
 
