@@ -301,9 +301,9 @@ python benchmarks/recovery.py GRID --emulators {emulators}{option}
 was trained on them), within the emulators' range of labels: half dwarfs, half giants, Teff {teff}
 K, [Fe/H] {fe_h}. Each is seen with a velocity between ±100 km/s and, at R > 5000, a broadening of
 4–12 km/s, both unknown to the fit; flux is the star's continuum times a smooth random response
-(12 per cent in each of four Chebyshev terms of its logarithm) with photon noise. Fits have all
-{labels} labels free, the weak priors, and start from their own first guess. *Synthesis*: spectra
-of the synthesis, so that errors of the emulator count. *Emulator*: the same stars as the emulator
+(12 per cent in each of four Chebyshev terms of its logarithm, two for the RVS) with photon
+noise. Fits have all {labels} labels free, the weak priors, and start from their own first guess.
+*Synthesis*: spectra of the synthesis, so that errors of the emulator count. *Emulator*: the same stars as the emulator
 has them: what the fit alone does.
 
 *Limit* is the Cramér-Rao limit of each star: from the emulator's exact slopes at the true labels

@@ -28,7 +28,7 @@ __all__ = [
 
 RV = 100.0  # km/s: velocities are between minus and plus this
 BROAD = (4.0, 12.0)  # km/s FWHM, where the instrument can tell
-TERMS, SIZE = 4, 0.12  # of the logarithm of the response: Chebyshev polynomials
+SIZE = 0.12  # of each term of the logarithm of the response: Chebyshev polynomials
 CHIPS = (slice(246, 3274), slice(3585, 6080), slice(6344, 8335))  # as ASPCAP's 7,514 pixels
 
 
@@ -44,6 +44,8 @@ class Setting:
     wavelength : ndarray, shape (M,)
         Vacuum Angstrom.
     resolution : float
+    terms : int
+        Of the response that is not known.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Setting:
     survey: str
     wavelength: NDArray
     resolution: float
+    terms: int = 4
 
     @property
     def broad(self) -> bool:
@@ -66,7 +69,7 @@ def _apogee() -> NDArray:
 LAMOST = Setting(
     "lamost", "LAMOST-like", "lamost_lrs", 10 ** (3.5682 + 1e-4 * np.arange(3909)), 1800.0
 )
-RVS = Setting("rvs", "RVS-like", "gaia_rvs", 8460.0 + 0.1 * np.arange(2401), 11500.0)
+RVS = Setting("rvs", "RVS-like", "gaia_rvs", 8460.0 + 0.1 * np.arange(2401), 11500.0, 2)
 APOGEE = Setting("apogee", "APOGEE-like", "apogee", _apogee(), 22500.0)
 SETTINGS = {s.name: s for s in (LAMOST, RVS, APOGEE)}
 
@@ -98,7 +101,7 @@ def draw(
     v_broad = float(rng.uniform(*BROAD)) if setting.broad else 0.0
     at_rest = setting.wavelength / doppler_shift(1.0, rv)
     x = np.linspace(-1.0, 1.0, len(setting.wavelength))
-    terms = rng.normal(0.0, SIZE, TERMS)
+    terms = rng.normal(0.0, SIZE, setting.terms)
     response = np.exp(np.polynomial.chebyshev.chebval(x, [0.0, *terms]))
     continuum = np.interp(at_rest, grid.wavelength, np.asarray(grid.continuum[star], float))
     level = continuum / np.median(continuum) * response
