@@ -498,7 +498,9 @@ def main() -> None:
     }
     introduction = INTRODUCTION.format(
         emulators=" ".join(str(e) for e in arguments.emulators),
-        encoder=f" --encoder {arguments.encoder}" if arguments.encoder else "",
+        encoder=(f" --encoder {arguments.encoder}" if arguments.encoder else "")
+        + f" --count {stars[0]} {stars[1]}"
+        + (f" --only {' '.join(arguments.only)}" if arguments.only else ""),
         which=", ".join(f"`{one}`" for one in identity(emulators)),
         limits=", ".join(f"{value:g} {LABELS[k].unit} in {k}" for k, value in LIMITS.items()),
         remarks=remarks("summary"),

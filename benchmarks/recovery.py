@@ -303,8 +303,8 @@ K, [Fe/H] {fe_h}. Each is seen with a velocity between ±100 km/s and, at R > 50
 4–12 km/s, both unknown to the fit; flux is the star's continuum times a smooth random response
 (12 per cent in each of four Chebyshev terms of its logarithm, two for the RVS) with photon
 noise. Fits have all {labels} labels free, the weak priors, and start from their own first guess.
-*Synthesis*: spectra of the synthesis, so that errors of the emulator count. *Emulator*: the same stars as the emulator
-has them: what the fit alone does.
+*Synthesis*: spectra of the synthesis, so that errors of the emulator count. *Emulator*: the same
+stars as the emulator has them: what the fit alone does.
 
 *Limit* is the Cramér-Rao limit of each star: from the emulator's exact slopes at the true labels
 and the true noise, continuum, velocity and broadening unknown, with the fit's priors and
@@ -344,7 +344,7 @@ def made(arguments: argparse.Namespace, emulators: Sequence[Emulator]) -> list[s
     sections = [
         INTRODUCTION.format(
             emulators=" ".join(str(folder) for folder in arguments.emulators),
-            option=_typed(arguments.model_error),
+            option=f" --count {arguments.count}" + _typed(arguments.model_error),
             count=len(stars),
             teff=span(0, ".0f"),
             fe_h=span(2, ".1f"),
