@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from spectrolabe.config import EmulatorTrainConfig
+    from spectrolabe.inference.run import RunReport
     from spectrolabe.spectra import Spectrum
     from spectrolabe.spectra.store import Store
 
@@ -58,6 +59,18 @@ def _leave_with(bad: Sequence[tuple[str, str]], what: str) -> None:
     if bad:
         _complain(f"{len(bad)} {what}")
         raise typer.Exit(1)
+
+
+def _finish(report: RunReport) -> None:
+    """Say what a run over inputs did, and leave with exit code 1 if anything was bad."""
+    from rich.console import Console
+
+    rate = report.stars / max(report.seconds, 1e-3)
+    Console(highlight=False, soft_wrap=True).print(
+        f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.1f} stars/s)"
+        + (f"; {report.skipped} inputs were done before" if report.skipped else "")
+    )
+    _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
 
 
 def _print_version(wanted: bool) -> None:
@@ -404,8 +417,6 @@ def predict(
 
     Example: [bold]spectrolabe predict default spectra/ --output catalogue.parquet[/bold]
     """
-    from rich.console import Console
-
     from spectrolabe.inference.predict import predict as run
 
     report = run(
@@ -419,13 +430,7 @@ def predict(
         device=device,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
     )
-    console = Console(highlight=False, soft_wrap=True)
-    rate = report.stars / max(report.seconds, 1e-3)
-    console.print(
-        f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.0f} stars/s)"
-        + (f"; {report.skipped} inputs were done before" if report.skipped else "")
-    )
-    _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
+    _finish(report)
 
 
 @app.command()
@@ -506,8 +511,6 @@ def fit(
 
     Example: [bold]spectrolabe fit default spectra/ --output fits.parquet --plot figures[/bold]
     """
-    from rich.console import Console
-
     from spectrolabe.inference.fit_options import (
         parse_fixed,
         parse_labels,
@@ -538,13 +541,7 @@ def fit(
         workers=workers,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
     )
-    console = Console(highlight=False, soft_wrap=True)
-    rate = report.stars / max(report.seconds, 1e-3)
-    console.print(
-        f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.1f} stars/s)"
-        + (f"; {report.skipped} inputs were done before" if report.skipped else "")
-    )
-    _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
+    _finish(report)
 
 
 @app.command()

@@ -21,7 +21,16 @@ from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 
-__all__ = ["CARD", "FORMAT_VERSION", "WEIGHTS", "load", "read_card", "save_estimator", "write_file"]
+__all__ = [
+    "CARD",
+    "FORMAT_VERSION",
+    "WEIGHTS",
+    "load",
+    "read_card",
+    "read_weights",
+    "save_estimator",
+    "write_file",
+]
 
 FORMAT = "spectrolabe-encoder"
 FORMAT_VERSION = 1
@@ -152,9 +161,19 @@ def load(folder: str | Path) -> Estimator:
     InputError
         As `read_card`; also if the weights are missing, damaged or not those of the card.
     """
-    folder = Path(folder)
     card = read_card(folder)
-    path = folder / WEIGHTS
+    return _estimator(card, read_weights(folder, card), Path(folder) / WEIGHTS)
+
+
+def read_weights(folder: str | Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read the weights that a card vouches for.
+
+    Raises
+    ------
+    InputError
+        If they are missing, damaged or not those of the card.
+    """
+    path = Path(folder) / WEIGHTS
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         tensors = load_file(path)
@@ -167,7 +186,7 @@ def load(folder: str | Path) -> Estimator:
             found=digest[:12],
             fix="The file is damaged or belongs to another card; copy the folder again.",
         )
-    return _estimator(card, tensors, path)
+    return tensors
 
 
 def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> Estimator:

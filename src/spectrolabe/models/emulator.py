@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -26,7 +25,7 @@ from torch.nn.functional import silu
 from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale, read_only
-from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, write_file
+from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, read_weights, write_file
 
 __all__ = ["Basis", "Emulator", "EmulatorNetwork", "forward_mode", "load_emulator", "save_emulator"]
 
@@ -465,21 +464,8 @@ def load_emulator(folder: str | Path) -> Emulator:
     InputError
         If there is none, it is of another format, or its weights are damaged or of another card.
     """
-    folder = Path(folder)
     card = read_card(folder, FORMAT, FORMAT_VERSION)
-    path = folder / WEIGHTS
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        tensors = {name: value.float() for name, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise InputError(path, expected="the weights of the card", found=str(error)) from error
-    if digest != card["weights_sha256"]:
-        raise InputError(
-            path,
-            expected=f"sha256 {card['weights_sha256'][:12]}",
-            found=digest[:12],
-            fix="The file is damaged or belongs to another card; copy the folder again.",
-        )
+    tensors = {name: value.float() for name, value in read_weights(folder, card).items()}
     column = {key: np.array([e[key] for e in card["labels"]]) for key in card["labels"][0]}
     names = tuple(column["name"].tolist())
     scale = LabelScale(names, column["centre"], column["width"])
