@@ -1,17 +1,20 @@
 """A spectrum beside its best model: does a second copy of the model help, do all parts agree?
 
 Both are features about one smooth level, that of the model, on a grid even in ln(wavelength). A few
-hundred km/s are a few points, so that sums are taken directly, not by Fourier transforms.
+hundred km/s are a few points at low resolution, where sums are taken directly, and hundreds at
+high resolution, where Fourier transforms are faster.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from spectrolabe.inference.correlation import (
     MODEL_ERROR,
@@ -35,6 +38,7 @@ SEGMENTS = 4
 LEAST_SHARE = 0.15  # of the stronger copy in a part, for both to be there
 BLUE = 4000.0  # Å: Balmer lines and Ca II H and K are too broad for velocities of parts
 CLEAR, UNRIVALLED = 30.0, 12.0  # chi2, as in `starts`
+FEW = 40  # lags, up to which sums are taken directly
 
 
 class Segment(NamedTuple):
@@ -92,7 +96,7 @@ class Beside:
         weight, data, best = shared(grid, wavelength, inverse, data, best)
         return cls(grid, data, best, weight, good.size, SPEED_OF_LIGHT / resolution)
 
-    @property
+    @cached_property
     def _wide(self) -> NDArray:
         return np.pad(self.model, self.grid.lags)
 
@@ -104,10 +108,9 @@ class Beside:
         significant copy that is told from the first, to a quarter of the FWHM.
         """
         total = max(self.weight.sum(), 1e-30)
-        covariance, variance = _sums(self._wide, self.data, self.weight)
         own = self.weight * (self.model - (self.weight @ self.model) / total)
+        covariance, variance, cross = _sums(self._wide, self.data, self.weight, own)
         power = max(float(own @ self.model), 1e-12)
-        cross = np.correlate(self._wide, own, "valid")[::-1]
         direct = float(own @ self.data)
         apart = np.abs(cross) < OVERLAP * np.sqrt(variance * power)
         if not apart.any():
@@ -118,13 +121,15 @@ class Beside:
         best = int(np.argmax(significance))
         primary = (direct - second[best] * cross[best]) / power
         ratio = float(second[best] / primary) if primary > 0 else 0.0
-        if not self._everywhere(best):
-            return 0.0, 0.0, 0.0
         velocity = float(self.grid.velocity(best - self.grid.lags))
         return ratio, float(significance[best]), velocity
 
-    def _everywhere(self, best: int) -> bool:
-        """Whether most parts hold both copies; with wrong wavelengths each part has one."""
+    def has_both(self, velocity: float) -> bool:
+        """Return whether most parts hold both copies; with wrong wavelengths each part has one.
+
+        ``velocity`` is that of the second copy, as `second_star` returns it.
+        """
+        best = int(np.rint(self.grid.lag(velocity))) + self.grid.lags
         other = self._wide[2 * self.grid.lags - best :][: self.grid.size]
         count = []
         for first, last in self._parts(self.weight):
@@ -143,46 +148,56 @@ class Beside:
 
     def segments(self) -> list[Segment]:
         """Return the velocities of parts of equal information, where they are beyond doubt."""
-        wavelength = self.grid.wavelength()
+        wavelength, lags = self.grid.wavelength(), self.grid.lags
         weight = np.where(wavelength > BLUE, self.weight, 0.0)
-        parts: list[Segment] = []
-        for first, last in self._parts(weight):
-            if last - first > 3:
-                parts += self._segment(weight, first, last, wavelength)
-        return parts
-
-    def _segment(
-        self, weight: NDArray, first: int, last: int, wavelength: NDArray
-    ) -> list[Segment]:
-        lags = self.grid.lags
-        inside = slice(first, last)
-        covariance, variance = _sums(
-            self._wide[first : last + 2 * lags], self.data[inside], weight[inside]
-        )
-        gain = gain_of(covariance, variance)[None]
-        lag, curvature = peak(gain, lags)
-        (height,), (rival,) = heights(gain, lag, lags)
-        w, d = weight[inside], self.data[inside]
-        pixels = self.pixels * (last - first) / self.grid.size
-        rest = float(w @ (d - (w @ d) / w.sum()) ** 2) - height
-        scale = max(1.0, rest / max(pixels, 1.0))
-        if height < CLEAR * scale or height - rival < UNRIVALLED * scale or curvature[0] <= 0:
+        parts = [slice(*ends) for ends in self._parts(weight) if ends[1] - ends[0] > 3]
+        if not parts:
             return []
-        error = SPEED_OF_LIGHT * self.grid.step * np.sqrt(2.0 * scale / curvature[0])
-        velocity = float(self.grid.velocity(lag[0]))
-        low, high = wavelength[first + np.flatnonzero(w)[[0, -1]]]
-        return [Segment(velocity, float(error), low, high)]
+        sums = [
+            _sums(self._wide[p.start : p.stop + 2 * lags], self.data[p], weight[p]) for p in parts
+        ]
+        gain = np.array([gain_of(covariance, variance) for covariance, variance in sums])
+        lag, curvature = peak(gain, lags)
+        height, rival = heights(gain, lag, lags)
+        velocity = self.grid.velocity(lag)
+        found = []
+        for k, p in enumerate(parts):
+            w, d = weight[p], self.data[p]
+            pixels = self.pixels * (p.stop - p.start) / self.grid.size
+            rest = float(w @ (d - (w @ d) / w.sum()) ** 2) - height[k]
+            scale = max(1.0, rest / max(pixels, 1.0))
+            clear = height[k] >= CLEAR * scale and height[k] - rival[k] >= UNRIVALLED * scale
+            if clear and curvature[k] > 0:
+                error = SPEED_OF_LIGHT * self.grid.step * np.sqrt(2.0 * scale / curvature[k])
+                low, high = wavelength[p.start + np.flatnonzero(w)[[0, -1]]]
+                found.append(Segment(float(velocity[k]), float(error), low, high))
+        return found
 
 
-def _sums(template: NDArray, data: NDArray, weight: NDArray) -> tuple[NDArray, NDArray]:
-    """Covariance with the data, and variance, of a wide template at every lag, (2 lags + 1,)."""
+def _sums(
+    template: NDArray, data: NDArray, weight: NDArray, *others: NDArray
+) -> tuple[NDArray, ...]:
+    """Covariance with the data, and variance, of a wide template at every lag, (2 lags + 1,).
+
+    Then its sums with others, shape (n,), that are given.
+    """
     total = max(float(weight.sum()), 1e-30)
     centred = weight * (data - (weight @ data) / total)
-    covariance, first, second = (
-        np.correlate(values, by, "valid")[::-1]
-        for values, by in ((template, centred), (template, weight), (template**2, weight))
-    )
-    return covariance, np.maximum(second - first**2 / total, 1e-12 + 1e-4 * second)
+    covariance, first, *rest, second = _correlated(template, centred, weight, *others)
+    return covariance, np.maximum(second - first**2 / total, 1e-12 + 1e-4 * second), *rest
+
+
+def _correlated(template: NDArray, data: NDArray, weight: NDArray, *others: NDArray) -> NDArray:
+    """Sums of a template with each array at every lag; in the last row of its square, weighted."""
+    lags = len(template) - len(data)
+    if lags <= 2 * FEW:
+        pairs = [(template, by) for by in (data, weight, *others)] + [(template**2, weight)]
+        return np.array([np.correlate(values, by, "valid")[::-1] for values, by in pairs])
+    size = fft.next_fast_len(len(template), real=True)
+    by = fft.rfft(np.stack([data, weight, *others]), size).conj()
+    one, two = fft.rfft(np.stack([template, template**2]), size)
+    back = fft.irfft(np.concatenate([by * one, by[1:2] * two]), size)
+    return np.asarray(back[:, : lags + 1][:, ::-1])
 
 
 def _level(log: NDArray, model: NDArray) -> NDArray:

@@ -138,7 +138,7 @@ def check_fit(spectrum: Spectrum, model: NDArray, shift: float) -> list[Finding]
 def _second(beside: Beside) -> str:
     """A second copy of the model at another velocity."""
     ratio, sigma, velocity = beside.second_star()
-    if not (ratio > SECOND_RATIO and sigma > SECOND_SIGMA):
+    if not (ratio > SECOND_RATIO and sigma > SECOND_SIGMA and beside.has_both(velocity)):
         return ""
     return f"lines of a second star at {velocity:+.0f} km/s of the first, {ratio:.2f} as strong"
 

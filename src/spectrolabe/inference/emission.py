@@ -44,9 +44,11 @@ def emission_strengths(
     """
     wavelength = spectrum.wavelength / (1.0 + shift / SPEED_OF_LIGHT)
     resolution = np.broadcast_to(spectrum.resolution, wavelength.shape)
+    lines = {name: line for group in EMISSION_LINES.values() for name, line in group.items()}
+    at = np.array(list(lines.values()))
+    ends = np.searchsorted(wavelength, (at * (1 - REACH), at * (1 + REACH)))
     found = {}
-    for name, line in (item for group in EMISSION_LINES.values() for item in group.items()):
-        first, last = np.searchsorted(wavelength, (line * (1 - REACH), line * (1 + REACH)))
+    for name, line, first, last in zip(lines, at, *ends, strict=True):
         near_line = first + np.flatnonzero(ivar[first:last] > 0)
         if near_line.size < 5:
             continue
@@ -54,10 +56,11 @@ def emission_strengths(
         instrument = SPEED_OF_LIGHT / resolution[first]
         if np.abs(velocity).min() > 0.5 * instrument:
             continue
-        level = np.quantile(model[near_line], 0.9)
+        own = model[near_line]
+        level = _quantile(own, 0.9)
         if not level > 0:
             continue
-        residual = (spectrum.flux[near_line] - model[near_line]) / level
+        residual = (spectrum.flux[near_line] - own) / level
         variance = 1.0 / (ivar[near_line] * level**2) + MODEL_ERROR**2
         if np.count_nonzero(residual > np.maximum(0.3 * EMISSION_LEAST, np.sqrt(variance))) < 2:
             found[name] = 0.0, 0.0
@@ -70,6 +73,15 @@ def emission_strengths(
         )
         found[name] = best[1], best[0]
     return found
+
+
+def _quantile(values: NDArray, share: float) -> float:
+    """As `numpy.quantile`, which takes ten times as long for so few values."""
+    place = share * (len(values) - 1)
+    below = int(place)
+    ordered = np.partition(values, (below, min(below + 1, len(values) - 1)))
+    low, high = ordered[below], ordered[min(below + 1, len(values) - 1)]
+    return float(low + (place - below) * (high - low))
 
 
 def _height(
