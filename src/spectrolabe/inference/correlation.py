@@ -153,23 +153,28 @@ def _summed(below: NDArray, lower: NDArray, upper: NDArray, size: int) -> NDArra
 
 def _normalised(grid: VelocityGrid, weight: NDArray, level: NDArray, pixels: NDArray) -> Features:
     wavelength = grid.wavelength()
-    weight = weight.copy()
-    for _ in range(2):
-        continuum = np.nan_to_num(running_continuum(wavelength, level, weight, WIDTH))
-        usual = np.median(np.abs(continuum), axis=1, keepdims=True)
-        usable = (weight > 0) & (continuum > LEVEL * usual)
-        safe = np.where(usable, continuum, 1.0)
-        values = np.where(usable, level / safe - 1.0, 0.0)
-        inverse = np.where(usable, weight * safe**2, 0.0)
-        sigma = 1.0 / np.sqrt(np.where(usable, inverse, 1.0))
-        spike = usable & (values > np.maximum(SPIKE, SPIKE_SIGMA * sigma))
-        usable &= ~spike
-        if not spike.any():
-            break
-        weight[spike] = 0.0
-    inverse = np.where(usable, inverse / (1.0 + inverse * MODEL_ERROR**2), 0.0)
-    values = np.where(usable, values, 0.0)
+    values, inverse, spike = _once_normalised(wavelength, weight, level)
+    again = spike.any(axis=1)
+    if again.any():
+        rest = np.where(spike[again], 0.0, weight[again])
+        values[again], inverse[again], more = _once_normalised(wavelength, rest, level[again])
+        inverse[again] = np.where(more, 0.0, inverse[again])
+    inverse = inverse / (1.0 + inverse * MODEL_ERROR**2)
     return Features(values.astype(np.float32), inverse.astype(np.float32), pixels)
+
+
+def _once_normalised(
+    wavelength: NDArray, weight: NDArray, level: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Features, their weights, and which of them are spikes."""
+    continuum = np.nan_to_num(running_continuum(wavelength, level, weight, WIDTH))
+    usual = np.median(np.abs(continuum), axis=1, keepdims=True)
+    usable = (weight > 0) & (continuum > LEVEL * usual)
+    safe = np.where(usable, continuum, 1.0)
+    values = np.where(usable, level / safe - 1.0, 0.0)
+    inverse = np.where(usable, weight * safe**2, 0.0)
+    high = np.maximum(values, 0.0)
+    return values, inverse, (high > SPIKE) & (high**2 * inverse > SPIKE_SIGMA**2)
 
 
 class Correlation:
@@ -236,9 +241,12 @@ class Correlation:
         """What shifts a template by a lag and sums over frequencies, shape (N, nf/2 + 1)."""
         size = self.grid.transform
         k = np.arange(size // 2 + 1)
-        angle = 2.0 * np.pi / size * ((self.grid.lags - np.asarray(lag))[:, None] * k)
-        count = np.where((k == 0) | (2 * k == size), 1.0, 2.0) / size
-        return (np.exp(1j * angle) * count).astype(np.complex64)
+        turns = (self.grid.lags - np.asarray(lag))[:, None] / size * k
+        angle = (2.0 * np.pi * (turns - np.rint(turns))).astype(np.float32)
+        count = (np.where((k == 0) | (2 * k == size), 1.0, 2.0) / size).astype(np.float32)
+        phase = np.empty(angle.shape, dtype=np.complex64)
+        phase.real, phase.imag = np.cos(angle) * count, np.sin(angle) * count
+        return phase
 
 
 @dataclass(frozen=True, eq=False)

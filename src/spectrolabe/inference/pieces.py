@@ -133,11 +133,13 @@ def cut(
     for s, spectrum in enumerate(star):
         left = spectrum.ivar > 0
         for e, emulator in enumerate(emulators):
+            pixels = _within(spectrum, emulator)
+            if pixels.start == pixels.stop:
+                continue
             ivar = np.where(left, usable_ivar(spectrum, emulator, float(shift[s])), 0.0)
             if not (ivar > 0).any():
                 continue
             left &= ~(ivar > 0)
-            pixels = _within(spectrum, emulator)
             wavelength = spectrum.wavelength[pixels]
             table = _resolution(spectrum, emulator, pixels)
             typical = float(np.median(table[1])) if isinstance(table, tuple) else table
