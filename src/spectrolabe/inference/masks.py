@@ -1,6 +1,9 @@
-"""Pixels that a model of stars cannot explain: absorbed by the Earth, or out of its range."""
+"""Pixels that a model of stars cannot explain, so that no fit may use them."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +13,10 @@ from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.surveys import SURVEYS
 
-__all__ = ["TELLURIC", "telluric_mask", "usable_ivar"]
+__all__ = ["BLUE", "TELLURIC", "UNMODELLED", "Core", "telluric_mask", "unmodelled", "usable_ivar"]
 
 TELLURIC: tuple[tuple[float, float], ...] = (
+    (6277.0, 6322.0),  # O2, the gamma band
     (6864.0, 6965.0),  # O2, the B band
     (7165.0, 7345.0),  # H2O
     (7590.0, 7720.0),  # O2, the A band
@@ -21,6 +25,50 @@ TELLURIC: tuple[tuple[float, float], ...] = (
 )
 """Vacuum Angstrom, observatory frame: bands deeper than about 5 per cent at R = 2000 from a good
 site at low airmass (Catanzaro 1997, Ap&SS 257, 161; Smette et al. 2015, A&A 576, A77, fig. 1)."""
+
+BLUE, BLUE_LOW, LOW_RESOLUTION = 4000.0, 4100.0, 5000.0
+"""Vacuum Angstrom, at rest: pixels below `BLUE`, and at lower R than ``LOW_RESOLUTION`` below
+``BLUE_LOW``, are left out. There lines crowd, the continuum is nowhere seen, and models of the Sun
+in LTE absorb more than the Sun. At high R lines that are wrong show one by one, and are clipped."""
+
+
+class Core(NamedTuple):
+    """The core of a strong line, which forms above what a model atmosphere in LTE describes.
+
+    Parameters
+    ----------
+    centre : float
+        Vacuum Angstrom, at rest.
+    half : float
+        Half of the width that is left out, Angstrom; the FWHM of the instrument adds to it in
+        quadrature. The wings stay.
+    name : str
+    reason : str
+    """
+
+    centre: float
+    half: float
+    name: str
+    reason: str
+
+
+_BALMER = "NLTE and chromosphere: deeper than in LTE (Amarsi et al. 2018, A&A 615, A139)"
+_SODIUM = "NLTE (Lind et al. 2011, A&A 528, A103), interstellar, and sky"
+UNMODELLED: tuple[Core, ...] = (
+    Core(4102.9, 1.0, "Hδ", _BALMER),
+    Core(4341.7, 1.0, "Hγ", _BALMER),
+    Core(4862.7, 1.2, "Hβ", _BALMER),
+    Core(5891.6, 1.5, "Na I D2", _SODIUM),
+    Core(5897.6, 1.5, "Na I D1", _SODIUM),
+    Core(6564.6, 1.5, "Hα", _BALMER),
+    Core(
+        7775.8,
+        3.0,
+        "O I triplet",
+        "NLTE: LTE finds up to 0.6 dex too much (Amarsi et al. 2019, A&A 630, A104)",
+    ),
+)
+"""What is left out of all stars, beside the `BLUE` end. docs/fit.md has what each changes."""
 
 EARTH = 32.0  # km/s: the most by which the Earth's motion shifts a barycentric scale
 SPREAD = 1.0  # FWHM of the instrument by which a band reaches beyond its edges
@@ -38,34 +86,78 @@ def telluric_mask(spectrum: Spectrum) -> NDArray:
     survey = SURVEYS.get(spectrum.survey)
     if survey is not None and not survey.telluric:
         return np.zeros(len(spectrum), dtype=bool)
-    log = np.log(spectrum.wavelength)
-    reach = SPREAD / np.asarray(spectrum.resolution, dtype=np.float64) + EARTH / SPEED_OF_LIGHT
+    moved = 1.0
     if spectrum.frame == Frame.REST and np.isfinite(spectrum.rv):
-        log = log + np.log1p(spectrum.rv / SPEED_OF_LIGHT)
+        moved += spectrum.rv / SPEED_OF_LIGHT
     masked = np.zeros(len(spectrum), dtype=bool)
     for low, high in TELLURIC:
-        masked |= (log > np.log(low) - reach) & (log < np.log(high) + reach)
+        low, high = low / moved, high / moved
+        earth = EARTH / SPEED_OF_LIGHT
+        below = low * (1.0 - SPREAD / _resolution(spectrum, low) - earth)
+        above = high * (1.0 + SPREAD / _resolution(spectrum, high) + earth)
+        masked[_between(spectrum, below, above)] = True
     return masked
 
 
-def usable_ivar(spectrum: Spectrum, emulator: Emulator, shift: float = 0.0) -> NDArray:
+def _between(spectrum: Spectrum, low: float, high: float) -> slice:
+    """Pixels between two wavelengths."""
+    return slice(*(int(spectrum.wavelength.searchsorted(end)) for end in (low, high)))
+
+
+def _resolution(spectrum: Spectrum, wavelength: float) -> float:
+    """R at a wavelength, or at the end of the spectrum that is nearer."""
+    if isinstance(spectrum.resolution, float):
+        return spectrum.resolution
+    pixel = np.searchsorted(spectrum.wavelength, wavelength)
+    return float(spectrum.resolution[min(int(pixel), len(spectrum) - 1)])
+
+
+def unmodelled(spectrum: Spectrum, shift: float) -> NDArray:
+    """Return where models of stars are known to be wrong, shape (M,), bool.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    shift : float
+        Velocity of the wavelength scale, km/s.
+    """
+    moved = 1.0 + shift / SPEED_OF_LIGHT
+    masked = np.zeros(len(spectrum), dtype=bool)
+    blue = BLUE if _resolution(spectrum, moved * BLUE_LOW) >= LOW_RESOLUTION else BLUE_LOW
+    masked[_between(spectrum, 0.0, moved * blue)] = True
+    for core in UNMODELLED:
+        centre = core.centre * moved
+        reach = math.hypot(core.half * moved, centre / _resolution(spectrum, centre))
+        masked[_between(spectrum, centre - reach, centre + reach)] = True
+    return masked
+
+
+def usable_ivar(spectrum: Spectrum, emulator: Emulator, shift: float | None = None) -> NDArray:
     """Return the inverse variance of the pixels that a fit may use, shape (M,), float32.
 
     Parameters
     ----------
     spectrum : Spectrum
     emulator : Emulator
-    shift : float
-        Velocity of the wavelength scale, km/s.
+    shift : float, optional
+        Velocity of the wavelength scale, km/s. Without it, what is `unmodelled` stays: its lines
+        are what velocities are measured from.
 
     Returns
     -------
     ndarray
-        0 where the Earth absorbs, and where the emulator does not reach: its ends and the wings of
-        the instrument (three FWHM) and 30 km/s of room for the velocity to change.
+        0 where the Earth absorbs, where models are known to be wrong, and where the emulator does
+        not reach: its ends and the wings of the instrument (three FWHM) and 30 km/s of room for
+        the velocity to change.
     """
-    at_rest = np.log(spectrum.wavelength) - np.log1p(shift / SPEED_OF_LIGHT)
-    margin = 3.0 / np.asarray(spectrum.resolution, dtype=np.float64) + 30.0 / SPEED_OF_LIGHT
-    low, high = np.log(emulator.wavelength[[0, -1]])
-    inside = (at_rest >= low + margin) & (at_rest <= high - margin)
-    return np.where(inside & ~telluric_mask(spectrum), spectrum.ivar, np.float32(0.0))
+    moved = 1.0 + (shift or 0.0) / SPEED_OF_LIGHT
+    low, high = emulator.wavelength[[0, -1]] * moved
+    room = 30.0 / SPEED_OF_LIGHT
+    below = low * (1.0 + 3.0 / _resolution(spectrum, low) + room)
+    above = high * (1.0 - 3.0 / _resolution(spectrum, high) - room)
+    usable = np.zeros(len(spectrum), dtype=bool)
+    usable[_between(spectrum, below, above)] = True
+    usable &= ~telluric_mask(spectrum)
+    if shift is not None:
+        usable &= ~unmodelled(spectrum, shift)
+    return np.where(usable, spectrum.ivar, np.float32(0.0))
