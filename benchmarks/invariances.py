@@ -70,10 +70,17 @@ def two_parts(spectrum: Spectrum, rng: np.random.Generator) -> Star:
     return [part(spectrum, slice(None, at)), part(spectrum, slice(at, None))]
 
 
+def on_grid(spectrum: Spectrum, grid: NDArray, flux: NDArray, ivar: NDArray) -> Spectrum:
+    """Return a spectrum on other pixels, with the R that it has there."""
+    resolution = np.broadcast_to(spectrum.resolution, spectrum.wavelength.shape)
+    resolution = np.interp(grid, spectrum.wavelength, resolution)
+    return spectrum.replace(wavelength=grid, flux=flux, ivar=ivar, resolution=resolution)
+
+
 def pairs_merged(spectrum: Spectrum, rng: np.random.Generator) -> Star:
     """Average neighbouring pixels, weighted by ivar."""
     row = halved(row_of(spectrum))
-    return [spectrum.replace(wavelength=row.wavelength, flux=row.flux, ivar=row.ivar)]
+    return [on_grid(spectrum, row.wavelength, row.flux, row.ivar)]
 
 
 def resampled(spectrum: Spectrum, rng: np.random.Generator) -> Star:
@@ -82,7 +89,7 @@ def resampled(spectrum: Spectrum, rng: np.random.Generator) -> Star:
     step = 2.0 * np.median(np.diff(x))
     grid = np.exp(np.arange(x[0] + rng.random() * step, x[-1], step))
     flux, ivar = resample(spectrum.wavelength, spectrum.flux, spectrum.ivar, grid)
-    return [spectrum.replace(wavelength=grid, flux=flux, ivar=ivar)]
+    return [on_grid(spectrum, grid, flux, ivar)]
 
 
 def moved(velocity: float) -> Vary:
@@ -118,7 +125,7 @@ def longer(spectrum: Spectrum, pixels: int = 20000) -> Spectrum:
     """Return a spectrum with many more pixels, which sets the padding of its batch."""
     grid = np.geomspace(spectrum.wavelength[0], spectrum.wavelength[-1], pixels)
     flux = np.interp(grid, spectrum.wavelength, spectrum.flux)
-    return spectrum.replace(wavelength=grid, flux=flux, ivar=np.ones(pixels), star_id="longer")
+    return on_grid(spectrum, grid, flux, np.ones(pixels)).replace(star_id="longer")
 
 
 def batched(model: Estimator, stars: list[Star]) -> dict[str, LabelPosterior]:

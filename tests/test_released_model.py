@@ -108,7 +108,8 @@ def test_padding_changes_nothing(model, validation, reference):
     first = validation[1][0][0]
     grid = np.geomspace(first.wavelength[0], first.wavelength[-1], 9000)
     flux = np.interp(grid, first.wavelength, first.flux)
-    longer = first.replace(wavelength=grid, flux=flux, ivar=np.ones(9000))
+    resolution = np.median(first.resolution)
+    longer = first.replace(wavelength=grid, flux=flux, ivar=np.ones(9000), resolution=resolution)
     padded = model.estimate([[longer], *validation[1]], batch_size=COUNT + 1).calibrated
     assert changes(padded.select(NAMES).take(np.arange(1, COUNT + 1)), reference) < ROUNDING
 

@@ -13,6 +13,7 @@ from spectrolabe.spectra.wavelength import air_to_vacuum
 
 APOGEE = 10 ** (4.179 + 6e-6 * np.arange(8575))
 GALAH = ((4713.6, 0.046), (5649.1, 0.0547), (6477.4, 0.0631), (7585.2, 0.0737))
+LAMOST = 10 ** (3.5682 + 1e-4 * np.arange(3909))
 DESI = (("b", 3600.0, 2751, 2600.0), ("r", 5760.0, 2326, 3700.0), ("z", 7520.0, 2881, 4600.0))
 
 
@@ -29,7 +30,7 @@ ARMS: dict[str, Callable[[], list[tuple[str, NDArray, NDArray | float]]]] = {
     "galah": _galah,
     "desi": lambda: [(n, first + 0.8 * np.arange(m), r) for n, first, m, r in DESI],
     "gaia_rvs": lambda: [("rvs", 8460.0 + 0.1 * np.arange(2401), 11500.0)],
-    "lamost_lrs": lambda: [("br", 10 ** (3.5682 + 1e-4 * np.arange(3909)), 1800.0)],
+    "lamost_lrs": lambda: [("br", LAMOST, LAMOST / np.where(LAMOST < 5800.0, 2.9, 4.1))],
     "sdss_boss": lambda: [
         ("br", 10 ** (3.5523 + 1e-4 * np.arange(4640)), np.linspace(1500.0, 2600.0, 4640))
     ],

@@ -62,11 +62,14 @@ def test_pixels_are_those_of_the_files():
 
 
 def test_resolution_is_that_of_the_surveys():
-    known = {"apogee": 22500, "galah": 28000, "gaia_rvs": 11500, "lamost_lrs": 1800}
+    known = {"apogee": 22500, "galah": 28000, "gaia_rvs": 11500, "lamost_lrs": 1700}
     for survey, power in known.items():
         values = np.concatenate([one.resolution for one in SURVEYS[survey].arms])
         assert np.median(values) == pytest.approx(power, rel=0.05)
     assert arm("desi", "b").resolution[[0, -1]] == pytest.approx((2000, 3200))
+    lamost = arm("lamost_lrs", "joined")
+    at = np.interp([4200.0, 7400.0], lamost.wavelength, lamost.resolution)
+    assert at == pytest.approx([1450.0, 1800.0], rel=0.02)
     boss = arm("sdss_boss", "joined")
     at = np.interp([3800.0, 8900.0], boss.wavelength, boss.resolution)
     assert at == pytest.approx([1590.0, 2620.0], rel=0.02)

@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from spectrolabe import surveys
 from spectrolabe.surveys.files import opened
+from spectrolabe.surveys.lamost import low_resolution
 
 C = 299792.458  # km/s
 H_ALPHA = 6564.6  # Å, vacuum
@@ -59,6 +60,15 @@ def test_the_reader_agrees_with_astropy_and_with_the_header(shared_data):
         assert spectrum.rv == pytest.approx(header["Z"] * C)
         assert spectrum.meta["obsid"] == header["OBSID"]
         assert 0.5 < spectrum.snr / header["SNRR"] < 2
+
+
+def test_lines_are_as_wide_all_along_an_arm():
+    """At the middle of either arm R is the 1800 that the survey states (Cui et al. 2012)."""
+    wavelength = np.array([3850.0, 5220.0, 5799.0, 5801.0, 7380.0, 9000.0])
+    fwhm = wavelength / low_resolution(wavelength)
+    assert fwhm[:3] == pytest.approx(fwhm[0])
+    assert fwhm[3:] == pytest.approx(fwhm[-1])
+    assert low_resolution([5220.0, 7380.0]) == pytest.approx(1800.0, rel=0.01)
 
 
 @pytest.mark.data

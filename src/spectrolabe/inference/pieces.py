@@ -24,7 +24,7 @@ __all__ = ["MODEL_ERROR", "Cutting", "Piece", "cut"]
 
 REACH = 700.0  # km/s: projections have room for velocities in multiples of it
 RANGE_STEP = 0.002  # in ln(wavelength): ranges of projections are rounded outwards to it
-NODES = 16  # at which a resolution that varies with wavelength is taken over
+NODES = 48  # at which a resolution that varies with wavelength is taken over
 R_STEP = 0.005  # to which it is rounded there, relative
 LEAST_LEVEL = 0.05  # of the median: the model error does not fall below that of such a flux
 MODEL_ERROR, DEEP = 0.005, 10.0

@@ -18,6 +18,7 @@ from spectrolabe.labels import read_only
 from spectrolabe.sky.atmosphere import airglow, night_sky, telluric_depth
 from spectrolabe.spectra.spectrum import Frame
 from spectrolabe.spectra.wavelength import air_to_vacuum
+from spectrolabe.surveys.lamost import low_resolution
 
 __all__ = ["SURVEYS", "Faults", "SkyArm", "SkyInstrument", "instrument"]
 
@@ -348,7 +349,7 @@ def _gaia_rvs() -> SkyInstrument:
 
 
 def _lamost_lrs() -> SkyInstrument:
-    """LAMOST low resolution: two arms joined, R = 1800 at 5500 Å, steps of 1e-4 in log10.
+    """LAMOST low resolution: two arms joined, steps of 1e-4 in log10.
 
     Cui et al. (2012, RAA 12, 1197), Zhao et al. (2012, RAA 12, 723): fibres of 3.3 arcsec, total
     efficiency of a few per cent; Luo et al. (2015, RAA 15, 1095): relative flux calibration, arms
@@ -358,11 +359,7 @@ def _lamost_lrs() -> SkyInstrument:
     blue = _hump(wavelength, 0.011, 3600.0, 6000.0, 0.2)
     red = _hump(wavelength, 0.018, 5600.0, 9200.0, 0.25)
     light = np.where(wavelength < 5800.0, blue, red)
-    power = np.where(
-        wavelength < 5800.0,
-        1800.0 * (1 + 0.10 * (wavelength - 4800.0) / 1000.0),
-        1800.0 * (1 + 0.08 * (wavelength - 7300.0) / 1700.0),
-    )
+    power = low_resolution(wavelength)
     arm = _arm("joined", wavelength, power, light, sky=20.8, joins=(5800.0,))
     return SkyInstrument(
         *("lamost_lrs", (arm,), Frame.BARYCENTRIC, RELATIVE),

@@ -48,8 +48,9 @@ def _pixels(rng: np.random.Generator, wavelength: NDArray) -> tuple[NDArray, ...
 def _lrs(rng: np.random.Generator, pixels: int) -> tuple[NDArray, tuple[NDArray, ...], Expected]:
     wavelength = 10 ** (3.5682 + 1e-4 * np.arange(pixels))
     content = _pixels(rng, wavelength)
+    power = float(np.median(wavelength / np.where(wavelength < 5800.0, 2.9, 4.1)))
     expected = Expected(
-        wavelength, content[0], content[3], 1800, "barycentric", rv=-58.48, star_id=STAR
+        wavelength, content[0], content[3], power, "barycentric", rv=-58.48, star_id=STAR
     )
     return wavelength, content, expected
 
