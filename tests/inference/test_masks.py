@@ -9,7 +9,6 @@ import pytest
 
 from spectrolabe.inference.masks import (
     BLUE,
-    BLUE_LOW,
     TELLURIC,
     UNMODELLED,
     telluric_mask,
@@ -117,9 +116,9 @@ def test_cores_are_wider_at_low_resolution():
 
 def test_the_blue_end_depends_on_resolution():
     low, high = left_out(1800.0), left_out(11500.0)
-    assert low[np.searchsorted(low, 3800.0) : np.searchsorted(low, BLUE_LOW)][-1] > BLUE_LOW - 0.1
-    assert np.isin(OPTICAL[OPTICAL < BLUE], high).all()
-    assert not np.isin(OPTICAL[(OPTICAL > BLUE + 0.1) & (OPTICAL < 4100)], high).any()
+    assert np.isin(OPTICAL[OPTICAL < 4095], low).all()
+    assert np.isin(OPTICAL[OPTICAL < 3995], high).all()
+    assert not np.isin(OPTICAL[(OPTICAL > 4005) & (OPTICAL < 4095)], high).any()
     assert not np.isin(OPTICAL[(OPTICAL > 4110) & (OPTICAL < 4330)], low).any()
 
 
