@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from spectrolabe.errors import InputError
 from spectrolabe.inference.data import Data, clipped, tempered, with_model_error
@@ -32,7 +31,9 @@ NARROWEST, WIDEST, USUAL = 0.5, 200.0, 5.0  # km/s: range and start of v_broad
 V_BROAD_SPREAD = 5.0  # km/s
 LEAST_ROOM = 30.0  # km/s about its start in which a velocity is looked for, or
 ROOM = 0.7  # FWHM of the instrument, if that is more
-CHUNK = 32  # points computed at once
+CHUNK = 16  # points computed at once, so that they stay in the processor's caches
+# how far from where slopes were computed a point may be: half of chi2, and of the largest step
+NEAR, LITTLE = 0.5, 0.5
 
 
 class Robust(IntEnum):
@@ -49,6 +50,27 @@ class Rendered(NamedTuple):
     flux: NDArray
     rv_slope: NDArray
     broad_slope: NDArray
+
+
+class Slopes(NamedTuple):
+    """Slopes of a star with its labels, and where they were computed.
+
+    Parameters
+    ----------
+    parameters : ndarray, shape (P,)
+    curvature : ndarray, shape (P, P)
+    pieces : list of ndarray, shape (J, M)
+    """
+
+    parameters: NDArray
+    curvature: NDArray
+    pieces: list[NDArray]
+
+    def hold(self, parameters: NDArray, largest: NDArray) -> bool:
+        """Return whether a point is so near that slopes have hardly changed."""
+        away = parameters - self.parameters
+        small = (np.abs(away) < LITTLE * largest).all()
+        return bool(small and 0.5 * (away @ self.curvature @ away) < NEAR)
 
 
 class Best(NamedTuple):
@@ -115,10 +137,11 @@ class Forward:
         return np.append(self.emulators[0].spread[self.columns], others)
 
     def restart(self) -> None:
-        """Forget which pixels do not fit."""
+        """Forget which pixels do not fit, and slopes."""
         self.data: list[list[Data]] = [[piece.data for piece in star] for star in self.pieces]
         self.weight: list[list[NDArray | None]] = [[None] * len(star) for star in self.pieces]
         self.robust = np.full(len(self.pieces), Robust.HUBER)
+        self.slopes: list[Slopes | None] = [None] * len(self.pieces)
 
     def _room(self, spectra: int) -> NDArray:
         room = np.full(spectra, LEAST_ROOM)
@@ -158,19 +181,12 @@ class Forward:
         """
         labels, v_broad = self.full_labels(rows, parameters), self.v_broad(parameters)
         first_rv = len(self.columns) + self.broad
-        latents: dict[tuple[int, int, int], tuple[Tensor, Tensor | None]] = {}
+        columns = self.columns if slopes else []
         splines: dict[int, NDArray] = {}
         for p, piece in enumerate(self.pieces[0]):
-            projection, emulator = piece.projection, self.emulators[piece.emulator]
-            key = (piece.emulator, projection.patches.start, projection.patches.stop)
+            projection = piece.projection
             if id(projection) not in splines:
-                if key not in latents:
-                    latents[key] = (
-                        emulator.latents_and_slopes(labels, self.columns, projection.patches)
-                        if slopes
-                        else (emulator.latents(labels, projection.patches), None)
-                    )
-                splines[id(projection)] = projection.coefficients(*latents[key])
+                splines[id(projection)] = projection.coefficients(labels, columns)
             yield Rendered(
                 *sample(
                     splines[id(projection)],
@@ -197,30 +213,45 @@ class Forward:
         parameters : ndarray, shape (n, P)
         """
         rows, parameters = np.asarray(rows), np.asarray(parameters, dtype=np.float64)
-        parts = [
-            self._chunk(rows[k : k + CHUNK], parameters[k : k + CHUNK])
-            for k in range(0, len(rows), CHUNK)
-        ]
-        return Local(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def _chunk(self, rows: NDArray, parameters: NDArray) -> Local:
         local = self._prior(rows, parameters)
+        known = [self.slopes[n] for n in rows]
+        largest = self.largest
+        held = np.array(
+            [k is not None and k.hold(x, largest) for k, x in zip(known, parameters, strict=True)]
+        )
+        for fresh, some in ((True, np.flatnonzero(~held)), (False, np.flatnonzero(held))):
+            for k in range(0, len(some), CHUNK):
+                part = some[k : k + CHUNK]
+                self._add(rows[part], parameters[part], fresh, local, part)
+        return local
+
+    def _add(
+        self, rows: NDArray, parameters: NDArray, fresh: bool, local: Local, where: NDArray
+    ) -> None:
+        """Add what the spectra say to rows of ``local``, with slopes computed anew or kept."""
         labels = len(self.columns)
         width = 2.0 * self.v_broad(parameters).astype(np.float32)
-        for p, rendered in enumerate(self.render(rows, parameters, slopes=True)):
+        slopes: list[list[NDArray]] = [[] for _ in rows]
+        for p, rendered in enumerate(self.render(rows, parameters, slopes=fresh)):
             rv = labels + self.broad + self.pieces[0][p].spectrum
-            where = [*range(labels + self.broad), rv]
+            own = [*range(labels + self.broad), rv]
             none = rendered.broad_slope[:0]
             for i, n in enumerate(rows):
+                kept = self.slopes[n]
+                slope = rendered.flux[i, 1:].copy() if fresh or kept is None else kept.pieces[p]
+                slopes[i].append(slope)
                 solved = self._solve(n, p, rendered.flux[i, 0])
                 broad = rendered.broad_slope[i : i + 1] / width[i] if self.broad else none
-                blocks = rendered.flux[i, 1:], broad, rendered.rv_slope[i : i + 1]
+                blocks = slope, broad, rendered.rv_slope[i : i + 1]
                 gradient, curvature = normal_equations(self.data[n][p], solved, blocks)
-                local.value[i] += solved.value
-                local.gradient[i, where] += gradient
-                local.curvature[i][np.ix_(where, where)] += curvature
+                local.value[where[i]] += solved.value
+                local.gradient[where[i], own] += gradient
+                local.curvature[where[i]][np.ix_(own, own)] += curvature
+        if fresh:
+            for i, n in enumerate(rows):
+                at = parameters[i].copy(), local.curvature[where[i]].copy()
+                self.slopes[n] = Slopes(*at, slopes[i])
         self.robust[rows[self.robust[rows] == Robust.CLIP]] = Robust.PLAIN
-        return local
 
     def _prior(self, rows: NDArray, parameters: NDArray) -> Local:
         full = self.full_labels(rows, parameters)
