@@ -33,6 +33,8 @@ class Data(NamedTuple):
         Smooth curve through the flux: what errors of the model are relative to.
     errors : tuple of float
         Of the model, relative: at the continuum, and what is added at full depth of a line.
+    lines : ndarray, shape (M,), or 0
+        Of the line list, relative to the continuum; see `spectrolabe.inference.line_errors`.
     temper : float
         By how much ``root`` was divided because the spectrum fits worse than its errors say.
     """
@@ -44,6 +46,7 @@ class Data(NamedTuple):
     noise: NDArray
     level: NDArray
     errors: tuple[float, float] = (0.0, 0.0)
+    lines: NDArray | float = 0.0
     temper: float = 1.0
 
 
@@ -51,11 +54,12 @@ def with_model_error(data: Data, flux: NDArray) -> Data:
     """Return the data with weights that have the errors of a model spectrum, shape (M,), in them.
 
     They are larger in lines: strong lines are formed high up, where a model atmosphere in local
-    equilibrium is least like a star, and their strengths are uncertain by a few per cent.
+    equilibrium is least like a star, and their strengths are uncertain by a few per cent; and
+    larger where models of the Sun are wrong.
     """
     floor, depth = data.errors
-    error = (floor + depth * np.clip(1.0 - flux, 0.0, 1.0)) * data.level
-    variance = data.noise + error**2
+    error = floor + depth * np.clip(1.0 - flux, 0.0, 1.0)
+    variance = data.noise + (error**2 + data.lines**2) * data.level**2
     used = data.root > 0
     root = np.where(used, 1.0 / np.sqrt(np.where(used, variance, 1.0)), 0.0).astype(np.float32)
     return data._replace(root=root, temper=1.0)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.inference.continuum import Basis, continuum_basis, curvature_penalty
 from spectrolabe.inference.data import Data, with_model_error
+from spectrolabe.inference.line_errors import line_error
 from spectrolabe.inference.masks import usable_ivar
 from spectrolabe.inference.normal import smooth_level
 from spectrolabe.models.emulator import Emulator
@@ -28,6 +29,7 @@ NODES = 48  # at which a resolution that varies with wavelength is taken over
 R_STEP = 0.005  # to which it is rounded there, relative
 LEAST_LEVEL = 0.05  # of the median: the model error does not fall below that of such a flux
 MODEL_ERROR, DEEP = 0.005, 10.0
+LINES = MODEL_ERROR * DEEP  # error at full depth with which the errors of the line list count once
 RIDGE = 1e-6  # of the information on the continuum: only counts where there is none
 
 
@@ -79,7 +81,8 @@ class Cutting:
     model_error : float or (float, float)
         Error of the emulator and of its physics, added to that of each pixel: relative to the flux
         at the continuum, and what is added to it at full depth of a line; one number stands for
-        itself and ten times as much.
+        itself and ten times as much. The errors of the line list, known from the Sun
+        (`spectrolabe.inference.line_errors`), are multiplied by the second over its default.
 
     Raises
     ------
@@ -144,7 +147,9 @@ def cut(
             table = _resolution(spectrum, emulator, pixels)
             typical = float(np.median(table[1])) if isinstance(table, tuple) else table
             curve = _continuum(wavelength.tobytes(), typical, cutting.order)
-            data, scale = _data(spectrum.flux[pixels], ivar[pixels], curve, cutting.errors)
+            at_rest = curve.log - np.log1p(float(shift[s]) / SPEED_OF_LIGHT)
+            lines = line_error(at_rest, typical) * np.float32(cutting.errors[1] / LINES)
+            data, scale = _data(spectrum.flux[pixels], ivar[pixels], curve, cutting.errors, lines)
             ends = _range(wavelength, emulator, float(shift[s]))
             projection = _projection(emulator, *ends, table)
             pieces.append(Piece(s, e, pixels, curve.log, projection, data, scale, typical))
@@ -222,7 +227,11 @@ def _continuum(wavelength: bytes, resolution: float, order: int | None) -> _Cont
 
 
 def _data(
-    flux: NDArray, ivar: NDArray, continuum: _Continuum, errors: tuple[float, ...]
+    flux: NDArray,
+    ivar: NDArray,
+    continuum: _Continuum,
+    errors: tuple[float, ...],
+    lines: NDArray,
 ) -> _Scaled:
     """Flux of order 1, and errors that include those of a model without lines."""
     good = ivar > 0
@@ -239,5 +248,6 @@ def _data(
         noise.astype(np.float32),
         level.astype(np.float32),
         (errors[0], errors[1]),
+        lines,
     )
     return _Scaled(with_model_error(data, np.ones_like(values)), scale)
