@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ __all__ = [
     "with_error",
 ]
 
-CHUNK = 25  # stars fitted at a time
+CHUNK = 64  # stars fitted at a time, as `spectrolabe fit` does
+SOURCE = Path(__file__).parents[1] / "src" / "spectrolabe"
+CODE = ("inference", "models", "spectra")  # what decides the result of a fit
 Arrays = dict[str, NDArray]
 
 
@@ -42,10 +45,11 @@ def kept(folder: Path, name: str, key: Any, make: Callable[[], Arrays]) -> Array
     name : str
         Of the file; a digest of the key is added.
     key : JSON-able
-        Everything that the arrays depend on.
+        Everything that the arrays depend on but the code, which is part of it anyway.
     make : callable
     """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    whole = [key, _code()]
+    digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]
     path = folder / f"{name}-{digest}.npz"
     if path.exists():
         with np.load(path) as file:
@@ -56,6 +60,15 @@ def kept(folder: Path, name: str, key: Any, make: Callable[[], Arrays]) -> Array
     np.savez(part, **arrays)
     part.replace(path)
     return arrays
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Digest of the code that fits."""
+    digest = hashlib.sha256()
+    for path in sorted(file for part in CODE for file in (SOURCE / part).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def emulators_of(folders: Sequence[Path]) -> list[Emulator]:
@@ -80,7 +93,7 @@ def with_error(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def identity(emulators: Sequence[Emulator]) -> list[str]:
     """Return what tells these emulators from others."""
-    return [str(e.card.get("weights_sha256", e.card.get("name", "")))[:12] for e in emulators]
+    return [str(e.card["weights_sha256"])[:12] for e in emulators]
 
 
 def fit_stars(

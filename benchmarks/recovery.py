@@ -11,6 +11,7 @@ that are finished are kept in ``--work``. Writes ``recovery.md``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,9 +119,7 @@ def limit(spectrum: Spectrum, truth: Truth, emulator: Emulator, case: Case) -> N
     return np.asarray((np.sqrt(np.diag(covariance)) * scale)[:count])
 
 
-def limits(
-    folder: Path, case: Case, snr: float, emulator: Emulator, grid: str, count: int
-) -> NDArray:
+def limits(folder: Path, case: Case, snr: float, emulator: Emulator) -> NDArray:
     """Return the limits of all stars, shape (N, L)."""
     spectra = spectra_of(case, "synthesis", snr)
 
@@ -128,7 +127,11 @@ def limits(
         pairs = zip(spectra, case.truths, strict=True)
         return {"limit": np.array([limit(s[0], t, emulator, case) for s, t in pairs])}
 
-    key = [identity([emulator]), grid, count, SEED, "weak"]
+    content = hashlib.sha256()
+    for star, truth in zip(spectra, case.truths, strict=True):
+        for array in (star[0].flux, star[0].ivar, truth.labels, truth.level):
+            content.update(array.tobytes())
+    key = [identity([emulator]), content.hexdigest(), SEED, "weak"]
     return kept(folder, f"limit-{case.setting.name}-{snr:g}", key, make)["limit"]
 
 
@@ -273,14 +276,17 @@ def section(case: Case, all_: dict[tuple[str, float], Recovered]) -> str:
     """One instrument."""
     setting, best = case.setting, all_["synthesis", SNRS[0]]
     low, high = setting.wavelength[[0, -1]]
+    full = "\n\n".join(
+        f"Spectra of the {source}, S/N {snr:g}:\n\n{table(HEAD, full_rows(what))}"
+        for (source, snr), what in all_.items()
+        if source == "synthesis" or snr == SNRS[0]
+    )
     return f"""## {setting.title}: {low:.0f}–{high:.0f} Å, R = {setting.resolution:,.0f}, \
 {len(setting.wavelength):,} pixels
 
 {usable_text(best)}
 
-Spectra of the synthesis, S/N {SNRS[0]:g}:
-
-{table(HEAD, full_rows(best))}
+{full}
 
 Ratio of scatter to limit, by source of the spectra and S/N:
 
@@ -360,8 +366,8 @@ def made(arguments: argparse.Namespace, emulators: Sequence[Emulator]) -> list[s
         print(f"{name}: {len(stars)} stars seen, {time.process_time() - start:.0f} s", flush=True)
         all_ = {}
         for source in SOURCES:
-            for snr in SNRS if source == "synthesis" else SNRS[:1]:
-                least = limits(arguments.work, case, snr, emulator, arguments.grid.name, len(stars))
+            for snr in SNRS:
+                least = limits(arguments.work, case, snr, emulator)
                 found = fit_stars(
                     arguments.work,
                     f"{name}-{source}-{snr:g}",
