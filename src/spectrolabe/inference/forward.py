@@ -31,7 +31,7 @@ NARROWEST, WIDEST, USUAL = 0.5, 200.0, 5.0  # km/s: range and start of v_broad
 V_BROAD_SPREAD = 5.0  # km/s
 LEAST_ROOM = 30.0  # km/s about its start in which a velocity is looked for, or
 ROOM = 0.7  # FWHM of the instrument, if that is more
-CHUNK = 16  # points computed at once, so that they stay in the processor's caches
+CHUNK, FLUXES = 16, 64  # points computed at once, with slopes and without
 # how far from where slopes were computed a point may be: half of chi2, and of the largest step
 NEAR, LITTLE = 0.5, 0.5
 
@@ -220,8 +220,9 @@ class Forward:
             [k is not None and k.hold(x, largest) for k, x in zip(known, parameters, strict=True)]
         )
         for fresh, some in ((True, np.flatnonzero(~held)), (False, np.flatnonzero(held))):
-            for k in range(0, len(some), CHUNK):
-                part = some[k : k + CHUNK]
+            size = CHUNK if fresh else FLUXES
+            for k in range(0, len(some), size):
+                part = some[k : k + size]
                 self._add(rows[part], parameters[part], fresh, local, part)
         return local
 
@@ -285,9 +286,9 @@ class Forward:
     def best(self, rows: NDArray, parameters: NDArray) -> list[list[Best]]:
         """Return the best model of every piece of the stars at these parameters."""
         result: list[list[Best]] = [[] for _ in rows]
-        for k in range(0, len(rows), CHUNK):
-            some = rows[k : k + CHUNK]
-            rendered = self.render(some, parameters[k : k + CHUNK], slopes=False)
+        for k in range(0, len(rows), FLUXES):
+            some = rows[k : k + FLUXES]
+            rendered = self.render(some, parameters[k : k + FLUXES], slopes=False)
             for p, one in enumerate(rendered):
                 for i, n in enumerate(some):
                     solved = self._solve(n, p, one.flux[i, 0])
@@ -384,7 +385,7 @@ class Problem:
         points[:, self._labels :] **= 2
         velocities = np.broadcast_to(self._velocities, (len(points), len(self._velocities)))
         parameters = np.hstack([points, velocities])
-        parts = [self._values(parameters[k : k + CHUNK]) for k in range(0, len(points), CHUNK)]
+        parts = [self._values(parameters[k : k + FLUXES]) for k in range(0, len(points), FLUXES)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _values(self, parameters: NDArray) -> NDArray:

@@ -223,7 +223,9 @@ def _sampled(
     covariance[:count, count:] = covariance[count:, :count] = 0.0
     covariance[:count, :count] = problem.inwards_covariance(chain.covariance)
     better = np.sqrt(solution.formal.diagonal() / solution.covariance.diagonal())
-    notes = () if chain.converged else ("the samples of the posterior have not converged",)
+    worth = f"worth {chain.effective.min():.0f} independent ones"
+    text = f"the samples of the posterior have not converged: they are {worth}"
+    notes = () if chain.converged else (text,)
     return replace(
         solution,
         parameters=parameters,
