@@ -1,6 +1,7 @@
 """How well does a fit find the labels of simulated stars, and how well could it?
 
-    python benchmarks/recovery.py GRID --emulators weights/emulator-optical weights/emulator-h
+    python benchmarks/recovery.py GRID --emulators weights/emulator-optical weights/emulator-h \
+        --model-error 0.001 0
 
 GRID is a file of `spectrolabe synthesise` with stars that no emulator was trained on. Its spectra
 are seen through instruments like LAMOST, Gaia RVS and APOGEE and fitted from the fit's own first
@@ -310,7 +311,10 @@ K, [Fe/H] {fe_h}. Each is seen with a velocity between ±100 km/s and, at R > 50
 (12 per cent in each of four Chebyshev terms of its logarithm, two for the RVS) with photon
 noise. Fits have all {labels} labels free, the weak priors, and start from their own first guess.
 *Synthesis*: spectra of the synthesis, so that errors of the emulator count. *Emulator*: the same
-stars as the emulator has them: what the fit alone does.
+stars as the emulator has them: what the fit alone does. The model error of the fits is
+{error}; its default, of 0.5 per cent and 5 per cent of the depth of lines, is for real stars, whose
+physics no model has.
+
 
 *Limit* is the Cramér-Rao limit of each star: from the emulator's exact slopes at the true labels
 and the true noise, continuum, velocity and broadening unknown, with the fit's priors and
@@ -331,7 +335,7 @@ def main() -> None:
     parser.add_argument("--emulators", type=Path, nargs="+", required=True)
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("build/recovery"))
-    parser.add_argument("--count", type=int, default=120, help="stars")
+    parser.add_argument("--count", type=int, default=150, help="stars")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     error_option(parser)
     arguments = parser.parse_args()
@@ -356,6 +360,7 @@ def made(arguments: argparse.Namespace, emulators: Sequence[Emulator]) -> list[s
             fe_h=span(2, ".1f"),
             labels=len(emulators[0].names),
             far=FAR,
+            error=_error_text(arguments.model_error),
             remarks=remarks("summary"),
         )
     ]
@@ -384,6 +389,13 @@ def _typed(model_error: list[float] | None) -> str:
     if model_error is None:
         return ""
     return " --model-error " + " ".join(f"{one:g}" for one in model_error)
+
+
+def _error_text(model_error: list[float] | None) -> str:
+    if model_error is None:
+        return "the default"
+    parts = [f"{100 * one:g} per cent" for one in model_error]
+    return " and ".join([parts[0], *(f"{one} of the depth of lines" for one in parts[1:])])
 
 
 def _covering(emulators: Sequence[Emulator], setting: Setting) -> Emulator:
