@@ -178,6 +178,30 @@ def test_a_star_does_not_depend_on_its_neighbours():
     assert turned.gradient / scale == pytest.approx(local.gradient[[3, 0]] / scale, abs=1e-3)
 
 
+def test_slopes_are_kept_near_by_and_renewed_farther_away():
+    labels = draw_labels(2, seed=6)
+    columns = [0, 1, 2, 9]
+    rows = np.arange(2)
+    forward, other = (forward_of(labels, columns, snr=50.0) for _ in range(2))
+    forward.robust[:] = other.robust[:] = Robust.PLAIN
+    first = forward.evaluate(rows, forward.start)
+    made = list(forward.slopes)
+    sigma = 1 / np.sqrt(np.diagonal(first.curvature, axis1=1, axis2=2))
+    near = forward.start.copy()
+    near[:, 1] += 0.5 * sigma[:, 1]
+    here, exact = forward.evaluate(rows, near), other.evaluate(rows, near)
+    assert all(a is b for a, b in zip(forward.slopes, made, strict=True))
+    assert here.value == pytest.approx(exact.value, rel=1e-6)
+    assert here.gradient * sigma == pytest.approx(exact.gradient * sigma, abs=0.05, rel=0.02)
+    near[1, 1] += 3.0 * sigma[1, 1]
+    here, exact = forward.evaluate(rows, near), other.evaluate(rows, near)
+    assert forward.slopes[0] is made[0]
+    assert forward.slopes[1] is not made[1]
+    assert here.gradient[1] * sigma[1] == pytest.approx(exact.gradient[1] * sigma[1], abs=1e-3)
+    forward.restart()
+    assert forward.slopes == [None, None]
+
+
 def test_spectra_of_a_star_add_up():
     labels = draw_labels(1, seed=5)
     one = spectra(labels, rv=12.0, seed=1)[0]
