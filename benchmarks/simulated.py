@@ -134,12 +134,7 @@ def rendered(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return normalised flux with slopes, (1, 1 + J, M), slope with rv and with v_broad, (1, M)."""
     projection = projection_of(setting, emulator)
-    if columns is None:
-        splines = projection.coefficients(emulator.latents(truth.labels, projection.patches))
-    else:
-        splines = projection.coefficients(
-            *emulator.latents_and_slopes(truth.labels, columns, projection.patches)
-        )
+    splines = projection.coefficients(truth.labels, columns or [])
     return sample(
         splines,
         projection.start,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,17 +25,25 @@ class Smooth(nn.Module):
         super().__init__()
         self.linear, self.quadratic = nn.Parameter(linear), nn.Parameter(quadratic)
 
-    def forward(self, labels: Tensor, patches: slice = slice(None)) -> Tensor:
-        """Return the latents of a slice of the patches."""
-        value = torch.einsum("nl,plk->npk", labels, self.linear[patches])
-        value = value + torch.einsum("nl,plk->npk", labels**2, self.quadratic[patches])
+    def forward(self, labels: Tensor) -> Tensor:
+        """Return the latents of all patches, and the continuum there."""
+        value = torch.einsum("nl,plk->npk", labels, self.linear)
+        value = value + torch.einsum("nl,plk->npk", labels**2, self.quadratic)
         return 3.0 * torch.tanh(value / 3.0)
 
     def with_slopes(
-        self, labels: Tensor, columns: Sequence[int], patches: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """Return latents and their slopes with some labels."""
-        return forward_mode(lambda one: self(one, patches), labels, columns)
+        self, labels: Tensor, directions: Tensor, readout: tuple[slice, Tensor] | None = None
+    ) -> Tensor:
+        """Return latents and their slopes along some changes of the labels."""
+        every = forward_mode(self, labels, directions)
+        if readout is None:
+            return every
+        patches, mixing = readout
+        return torch.einsum("ntpk,pkr->ntpr", every[:, :, patches, :-1], mixing)
+
+    def readout(self, patches: slice, mixing: Tensor) -> tuple[slice, Tensor]:
+        """Return what reads mixtures of the latents of some patches."""
+        return patches, mixing
 
 
 def made_up_emulator(low: float = 5000.0, high: float = 5400.0, seed: int = 0) -> Emulator:

@@ -43,11 +43,17 @@ def test_slopes_are_those_of_generic_forward_mode(
     )
     network = EmulatorNetwork(config, emulator.scale, 21)
     labels = torch.randn(3, len(emulator.names))
-    columns = [0, 2, 33]
-    value, slopes = network.with_slopes(labels, columns, patches)
-    expected, slow = forward_mode(lambda one: network(one, patches), labels, columns)
-    torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(slopes, slow, atol=1e-5, rtol=1e-4)
+    directions = torch.randn(4, len(emulator.names))
+    expected = forward_mode(network, labels, directions)
+    found = network.with_slopes(labels, directions)
+    assert found.shape == (3, 5, 21, 6)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[:, 0], network(labels))
+    wanted = expected[:, :, patches, :-1]
+    mixing = torch.randn(wanted.shape[2], 5, 3)
+    found = network.with_slopes(labels, directions, network.readout(patches, mixing))
+    mixed = torch.einsum("ntpk,pkr->ntpr", wanted, mixing)
+    torch.testing.assert_close(found, mixed, atol=1e-5, rtol=1e-4)
 
 
 def test_slopes_are_limits_of_differences(emulator: Emulator) -> None:
@@ -57,18 +63,10 @@ def test_slopes_are_limits_of_differences(emulator: Emulator) -> None:
     before[:, column] -= step
     after[:, column] += step
     difference = (emulator.latents(after) - emulator.latents(before)) / (2 * step)
-    _, slopes = emulator.latents_and_slopes(labels, [column])
+    slopes = emulator.latents_and_slopes(labels, [column])[:, 1:]
     scale = difference.abs().max().item()
     torch.testing.assert_close(slopes[:, 0], difference, atol=3e-3 * scale, rtol=0)
     assert scale > 0.01
-
-
-def test_a_patch_does_not_depend_on_which_others_are_wanted(emulator: Emulator) -> None:
-    labels = stars(3)
-    whole = emulator.latents(labels)
-    for first, last in ((0, 2), (5, 6), (5, len(whole[0]))):
-        part = emulator.latents(labels, slice(first, last))
-        torch.testing.assert_close(part, whole[:, first:last])
 
 
 def test_a_star_does_not_depend_on_its_company(emulator: Emulator) -> None:

@@ -27,5 +27,5 @@ def tiny_emulator(low: float = 5000.0, high: float = 5400.0, seed: int = 0) -> E
         return Emulator(network, basis, made_up.scale, **spread, card=card)
 
     # random weights may say next to nothing of temperature; here it changes the flux by per cents
-    _, slopes = emulator(1.0).latents_and_slopes(made_up.mean, [0])
+    slopes = emulator(1.0).latents_and_slopes(made_up.mean, [0])[:, 1]
     return emulator(1.0 / (float(slopes.square().mean().sqrt()) * made_up.spread[0]))

@@ -33,14 +33,14 @@ class EmulatorConfig(Strict):
         Of the basis of each patch.
     """
 
-    width: Count = 8
+    width: Count = 12
     heads: Count = 2
     expansion: Count = 2
     token_width: Count = 32
     token_blocks: Annotated[int, Field(ge=0)] = 1
     state_width: Count = 256
     state_layers: Annotated[int, Field(ge=0)] = 2
-    patch_width: Count = 32
+    patch_width: Count = 64
     group: Count = 2
     components: Count = 80
 
@@ -94,8 +94,8 @@ class PriorConfig(Strict):
         Stars with differential spectra that enter a step.
     """
 
-    weight: Annotated[float, Field(ge=0.0)] = 1.0
-    last: Fraction = 0.1
+    weight: Annotated[float, Field(ge=0.0)] = 6.0
+    last: Fraction = 0.3
     labels: Count = 4
     stars: Count = 8
 

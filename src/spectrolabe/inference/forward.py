@@ -32,8 +32,8 @@ V_BROAD_SPREAD = 5.0  # km/s
 LEAST_ROOM = 30.0  # km/s about its start in which a velocity is looked for, or
 ROOM = 0.7  # FWHM of the instrument, if that is more
 CHUNK, FLUXES = 16, 64  # points computed at once, with slopes and without
-# how far from where slopes were computed a point may be: half of chi2, and of the largest step
-NEAR, LITTLE = 0.5, 0.5
+# how far from where slopes were computed a point may be: in half of chi2, and in largest steps
+NEAR, LITTLE = 0.25, 0.2
 
 
 class Robust(IntEnum):

@@ -156,7 +156,7 @@ def _correlation(channel: _Channel, scale: Emulator) -> Correlation:
     flux = np.empty((len(labels), len(wide)))
     components, offset = emulator.basis.components[patches], emulator.basis.offset[patches]
     for part in range(0, len(labels), BATCH):
-        latents = emulator.latents(labels[part : part + BATCH], patches)
+        latents = emulator.latents(labels[part : part + BATCH])[:, patches]
         native = (latents.transpose(0, 1) @ components).transpose(0, 1) + offset
         flux[part : part + BATCH] = apply(operator, native.flatten(1).double().numpy())
     continuum = running_continuum(wide, flux, inside.astype(float))

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.torch import save
 from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
@@ -31,6 +30,18 @@ __all__ = ["Basis", "Emulator", "EmulatorNetwork", "forward_mode", "load_emulato
 
 FORMAT, FORMAT_VERSION = "spectrolabe-emulator", 1
 STRUCTURAL = ("teff", "logg", "fe_h", "v_micro")  # they decide the layers; elements are added
+
+
+class Readout(NamedTuple):
+    """The last layers of a network, for G groups of I patches, and which patches are wanted."""
+
+    read: Tensor  # (G, A, tokens)
+    read_bias: Tensor  # (G, A)
+    of_state: Tensor  # (G, I, outputs, state)
+    of_patch: Tensor  # (G, A, I, outputs)
+    bias: Tensor  # (G, I, outputs)
+    first: int
+    number: int
 
 
 class EmulatorNetwork(nn.Module):
@@ -77,123 +88,166 @@ class EmulatorNetwork(nn.Module):
         self.layers: Any = nn.ModuleList(
             nn.Linear(config.state_width, config.state_width) for _ in range(config.state_layers)
         )
-        self.read = PerItem(groups, flat, config.patch_width)
+        self.read = nn.Linear(flat, groups * config.patch_width)
         outputs = config.group * (config.components + 1)
-        self.of_state = PerItem(groups, config.state_width, outputs)
+        self.of_state = nn.Linear(config.state_width, groups * outputs, bias=False)
         self.of_patch = PerItem(groups, config.patch_width, outputs)
 
-    def forward(self, labels: Tensor, patches: slice = slice(None)) -> Tensor:
-        """Return the latents of a slice of the patches."""
-        first, last, _ = patches.indices(self.patches)
-        groups = slice(first // self.group, -(-last // self.group))
-        tokens = self._tokens(labels).flatten(1)
-        state = silu(self.enter(tokens))
-        for layer in self.layers:
-            state = state + silu(layer(state))
-        own = silu(self.read.of_all(tokens, groups))
-        out = self.of_state.of_all(state, groups) + self.of_patch(own, groups)
-        begin = first - groups.start * self.group
-        return out.unflatten(-1, (self.group, -1)).flatten(1, 2)[:, begin : begin + last - first]
+    def forward(self, labels: Tensor) -> Tensor:
+        """Return the latents of every patch, and the continuum there."""
+        return self.with_slopes(labels, labels[:0])[:, 0]
 
     def with_slopes(
-        self, labels: Tensor, columns: Sequence[int], patches: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """Return latents, shape (N, P', K + 1), and their slopes, shape (N, J, P', K + 1).
+        self, labels: Tensor, directions: Tensor, readout: Readout | None = None
+    ) -> Tensor:
+        """Return latents and their slopes, shape (N, 1 + J, P, K + 1); the latents come first.
 
-        The same as `forward_mode`, four times as fast: beyond the tokens a slope passes through a
-        layer as one product of matrices, all labels and stars together.
+        Forward mode, written out: a slope passes through a layer as one product of matrices, all
+        directions and stars together.
 
         Parameters
         ----------
         labels : Tensor, shape (N, L)
             Scaled.
-        columns : sequence of int
-            The J labels.
+        directions : Tensor, shape (J, L)
+            Changes of the labels, the same for all stars.
+        readout : Readout, optional
+            What else to read than all latents.
+        """
+        last = readout or self._everything()
+        tokens = self._tokens(labels, directions).flatten(2)
+        state = _silu(_linear(tokens, self.enter.weight, self.enter.bias))
+        for layer in self.layers:
+            state = state + _silu(_linear(state, layer.weight, layer.bias))
+        own = _silu(_linear(tokens, last.read.flatten(0, 1), last.read_bias.flatten()))
+        shared = state @ last.of_state.flatten(0, 2).T
+        out = _per_item(own.unflatten(-1, last.read_bias.shape), last.of_patch.flatten(2))
+        every = shared.view(*out.shape[:2], -1, last.bias.shape[-1])
+        every += out.unflatten(-1, last.bias.shape[1:]).flatten(2, 3)
+        every[:, 0] += last.bias.flatten(0, 1)
+        return every[:, :, last.first : last.first + last.number]
+
+    def _everything(self) -> Readout:
+        groups, outputs = len(self.of_patch.weight), self.of_patch.bias.shape[1] // self.group
+        return Readout(
+            self.read.weight.unflatten(0, (groups, -1)),
+            self.read.bias.unflatten(0, (groups, -1)),
+            self.of_state.weight.unflatten(0, (groups, self.group, outputs)),
+            self.of_patch.weight.unflatten(2, (self.group, outputs)),
+            self.of_patch.bias.unflatten(1, (self.group, outputs)),
+            0,
+            self.patches,
+        )
+
+    def readout(self, patches: slice, mixing: Tensor) -> Readout:
+        """Return what reads r mixtures of the latents of some patches, without the continuum.
+
+        Parameters
+        ----------
         patches : slice
+            P' of the patches.
+        mixing : Tensor, shape (P', K, r)
         """
         first, last, _ = patches.indices(self.patches)
         groups = slice(first // self.group, -(-last // self.group))
-        tokens, along = forward_mode(self._tokens, labels, columns)
-        tokens, along = tokens.flatten(1), along.flatten(2)
-        state, by_state = _silu_slopes(self.enter(tokens), along @ self.enter.weight.T)
-        for layer in self.layers:
-            step, by_step = _silu_slopes(layer(state), by_state @ layer.weight.T)
-            state, by_state = state + step, by_state + by_step
-        read = self.read.weight[groups].transpose(0, 1).flatten(1)
-        before = self.read.of_all(tokens, groups)
-        own, by_own = _silu_slopes(before.flatten(1), along @ read)
-        stars = (len(labels), len(columns))
-        out = self.of_state.of_all(state, groups) + self.of_patch(own.view(before.shape), groups)
-        flat = by_own.view(-1, *before.shape[1:])
-        slopes = torch.matmul(flat.transpose(0, 1), self.of_patch.weight[groups])
-        shared = self.of_state.weight[groups].transpose(0, 1).flatten(1)
-        total = (by_state.flatten(0, 1) @ shared).view(len(flat), len(slopes), -1)
-        total += slopes.transpose(0, 1)
+        read, read_bias, of_state, of_patch, bias = (p[groups] for p in self._everything()[:5])
         begin = first - groups.start * self.group
-        cut = slice(begin, begin + last - first)
-        value = out.unflatten(-1, (self.group, -1)).flatten(1, 2)[:, cut]
-        return value, total.view(*stars, len(slopes) * self.group, -1)[:, :, cut]
+        mix = mixing.new_zeros(len(bias) * self.group, *mixing.shape[1:])
+        mix[begin : begin + len(mixing)] = mixing
+        mix = mix.unflatten(0, (-1, self.group))
+        return Readout(
+            read,
+            read_bias,
+            torch.einsum("giks,gikr->girs", of_state[:, :, :-1], mix).contiguous(),
+            torch.einsum("gpik,gikr->gpir", of_patch[..., :-1], mix).contiguous(),
+            torch.einsum("gik,gikr->gir", bias[..., :-1], mix),
+            begin,
+            len(mixing),
+        )
 
-    def _tokens(self, labels: Tensor) -> Tensor:
-        own = labels / self.spread + self.metallicity * labels[:, self.fe_h, None]
-        common = labels[:, None, self.structural].expand(-1, labels.shape[1], -1)
-        tokens = self.token_out(silu(self.token_in(torch.cat([own[:, :, None], common], dim=-1))))
+    def _tokens(self, labels: Tensor, directions: Tensor) -> Tensor:
+        """Tokens and their slopes, shape (N, 1 + J, L, D)."""
+        values = torch.cat(
+            [labels[:, None], directions.expand(len(labels), -1, -1)], dim=1
+        )  # the inputs are linear in the labels
+        own = values / self.spread + self.metallicity * values[..., self.fe_h, None]
+        common = values[:, :, None, self.structural].expand(*own.shape, -1)
+        inputs = torch.cat([own[..., None], common], dim=-1)
+        tokens = self.token_out(_silu(self.token_in(inputs)))
         for block in self.mix:
             tokens = block(tokens)
         return tokens
 
 
 def forward_mode(
-    function: Callable[[Tensor], Tensor], labels: Tensor, columns: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return a function of labels, shape (N, ...), and its slopes with J of them, (N, J, ...).
+    function: Callable[[Tensor], Tensor], labels: Tensor, directions: Tensor
+) -> Tensor:
+    """Return a function of labels and its slopes, shape (N, 1 + J, ...), for any function.
 
     Parameters
     ----------
     function : callable
         Of labels, shape (N, L), a star at a time.
     labels : Tensor, shape (N, L)
-    columns : sequence of int
-        The J labels.
+    directions : Tensor, shape (J, L)
     """
-    tangents = torch.zeros(len(columns), *labels.shape)
-    tangents[torch.arange(len(columns)), :, list(columns)] = 1.0
 
-    def along(tangent: Tensor) -> Any:
-        return torch.func.jvp(function, (labels,), (tangent,))[1]
+    def along(direction: Tensor) -> Any:
+        return torch.func.jvp(function, (labels,), (direction.expand_as(labels),))[1]
 
-    return function(labels), torch.func.vmap(along, out_dims=1)(tangents)
+    slopes = torch.func.vmap(along, out_dims=1)(directions)
+    return torch.cat([function(labels)[:, None], slopes], dim=1)
 
 
-def _silu_slopes(before: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """Silu of values, shape (N, D), and what becomes of slopes before it, shape (N, J, D)."""
-    gate = torch.sigmoid(before)
-    value = before * gate
-    return value, slopes.mul_((gate + value * (1.0 - gate))[:, None])
+# Layers of values and their slopes: axis 1 holds the value of a star, then J slopes of it.
+
+
+def _silu(rows: Tensor) -> Tensor:
+    value, slopes = rows[:, :1], rows[:, 1:]
+    gate = torch.sigmoid(value)
+    out = value * gate
+    return torch.cat([out, slopes * (gate + out * (1.0 - gate))], dim=1)
+
+
+def _with_bias(rows: Tensor, bias: Tensor) -> Tensor:
+    rows[:, 0] += bias  # of a product that nobody else holds
+    return rows
+
+
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _with_bias(rows @ weight.T, bias)
+
+
+def _per_item(rows: Tensor, weight: Tensor) -> Tensor:
+    """Rows (N, T, I, A) by a matrix for each of I items, (I, A, B)."""
+    product = torch.matmul(rows.flatten(0, 1).transpose(0, 1), weight).transpose(0, 1)
+    return product.unflatten(0, rows.shape[:2])
+
+
+def _layer_norm(rows: Tensor, layer: nn.LayerNorm) -> Tensor:
+    rows = rows - rows.mean(dim=-1, keepdim=True)
+    value, slopes = rows[:, :1], rows[:, 1:]
+    scale = (value.square().mean(dim=-1, keepdim=True) + layer.eps).rsqrt()
+    value, slopes = value * scale, slopes * scale
+    slopes = slopes - value * (value * slopes).mean(dim=-1, keepdim=True)
+    return _with_bias(torch.cat([value, slopes], dim=1) * layer.weight, layer.bias)
 
 
 class PerItem(nn.Module):
-    """A linear layer of its own for each of the items of axis 1: (N, I, A) to (N, I, B)."""
+    """A linear layer of its own for each of I items: rows (N, T, I, A) to (N, T, I, B)."""
 
     def __init__(self, items: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(items, inputs, outputs) / inputs**0.5)
         self.bias = nn.Parameter(torch.zeros(items, outputs))
 
-    def forward(self, values: Tensor, items: slice = slice(None)) -> Tensor:
-        """Apply the layers of a slice of the items, each to its own values."""
-        product = torch.matmul(values.transpose(0, 1), self.weight[items]).transpose(0, 1)
-        return product + self.bias[items]
-
-    def of_all(self, values: Tensor, items: slice = slice(None)) -> Tensor:
-        """Apply the layers of a slice of the items to the same values, shape (N, A)."""
-        weight = self.weight[items]
-        flat = weight.transpose(0, 1).flatten(1)
-        return (values @ flat).unflatten(-1, weight.shape[::2]) + self.bias[items]
+    def forward(self, rows: Tensor) -> Tensor:
+        """Apply to each item, its value and slopes, its layer."""
+        return _with_bias(_per_item(rows, self.weight), self.bias)
 
 
 class Block(nn.Module):
-    """Attention of tokens, shape (N, A, D), to each other, then a layer on each; both add."""
+    """Attention of tokens to each other, then a layer on each; both add. Rows (N, T, A, D)."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -205,15 +259,28 @@ class Block(nn.Module):
             nn.Linear(expansion * width, width),
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the tokens after they have seen each other."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-            for part in self.into(self.before(tokens)).chunk(3, dim=-1)
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the tokens, and their slopes, after they have seen each other."""
+        rows = rows + _linear(
+            self._seen(_layer_norm(rows, self.before)), self.out.weight, self.out.bias
         )
-        weight = torch.softmax(query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5, dim=-1)
-        tokens = tokens + self.out((weight @ value).transpose(-2, -3).flatten(-2))
-        return tokens + self.down(silu(self.up(self.after(tokens))))
+        wide = _silu(_linear(_layer_norm(rows, self.after), self.up.weight, self.up.bias))
+        return rows + _linear(wide, self.down.weight, self.down.bias)
+
+    def _seen(self, rows: Tensor) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1))
+            for part in _linear(rows, self.into.weight, self.into.bias).chunk(3, dim=-1)
+        )
+        key = key / query.shape[-1] ** 0.5
+        q, k, v = query[:, 0], key[:, 0], value[:, 0]
+        weight = torch.softmax(torch.einsum("nihd,njhd->nhij", q, k), dim=-1)
+        turn = torch.einsum("ntihd,njhd->nthij", query[:, 1:], k)
+        turn = turn + torch.einsum("nihd,ntjhd->nthij", q, key[:, 1:])
+        turn = turn - torch.einsum("nhij,nthij->nthi", weight, turn)[..., None]
+        seen = torch.einsum("nhij,ntjhd->ntihd", weight, value)
+        moved = torch.einsum("nthij,njhd->ntihd", turn * weight[:, None], v)
+        return torch.cat([seen[:, :1], seen[:, 1:] + moved], dim=1).flatten(-2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +324,7 @@ class Emulator:
     Parameters
     ----------
     network : EmulatorNetwork
-        Or what has its ``forward`` and ``with_slopes``.
+        Or what has its ``forward``, ``with_slopes`` and ``readout``.
     basis : Basis
     scale : LabelScale
         Names and scaling of the labels.
@@ -304,42 +371,42 @@ class Emulator:
                 expected=f"shape (stars, {len(self.names)}): {', '.join(self.names)}",
                 found=f"shape {values.shape}",
             )
-        return torch.from_numpy(self.scale.scale(values).astype(np.float32))
+        return torch.from_numpy(self.scale.scale(values).astype(np.float32, order="C"))
 
-    @torch.no_grad()
-    def latents(self, labels: ArrayLike, patches: slice = slice(None)) -> Tensor:
-        """Return the latents of N stars, shape (N, P', K).
+    def latents(self, labels: ArrayLike) -> Tensor:
+        """Return the latents of N stars, shape (N, P, K).
 
         Parameters
         ----------
         labels : array_like, shape (N, L)
             In the order of `names`, physical units.
-        patches : slice
-            Which patches of the spectrum.
         """
-        return self.network(self._scaled(labels), patches)[..., :-1]
+        return self.latents_and_slopes(labels, [])[:, 0]
 
     @torch.no_grad()
     def latents_and_slopes(
         self,
         labels: ArrayLike,
         columns: Sequence[int] | None = None,
-        patches: slice = slice(None),
-    ) -> tuple[Tensor, Tensor]:
-        """Return latents, shape (N, P', K), and their exact slopes, shape (N, J, P', K).
+        readout: Any = None,
+    ) -> Tensor:
+        """Return latents and their exact slopes, shape (N, 1 + J, P, K); the latents come first.
 
         Parameters
         ----------
         labels : array_like, shape (N, L)
         columns : sequence of int, optional
             With respect to which J labels; all if not given. Slopes are per unit of the label.
-        patches : slice
+        readout : optional
+            As ``network.readout`` makes it: mixtures of the latents of some patches instead.
         """
+        directions = torch.diag(1.0 / self._width)
+        if columns is not None:
+            directions = directions[list(columns)]
         scaled = self._scaled(labels)
-        chosen = list(range(len(self.names)) if columns is None else columns)
-        value, slopes = self.network.with_slopes(scaled, chosen, patches)
-        slopes = slopes[..., :-1] / self._width[chosen][:, None, None]
-        return value[..., :-1], slopes
+        if readout is not None:
+            return self.network.with_slopes(scaled, directions, readout)
+        return self.network.with_slopes(scaled, directions)[..., :-1]
 
     @torch.no_grad()
     def continuum(self, labels: ArrayLike, wavelength: ArrayLike) -> NDArray:

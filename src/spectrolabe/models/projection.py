@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ __all__ = ["Projection", "emulated_flux", "emulated_jacobian"]
 
 SAMPLING = 4.0  # points of the grid per FWHM of the instrument
 ROWS = 128  # spectra at a time, so that a patch of them stays in the cache
+NEGLIGIBLE = 1e-6  # of the flux, root mean square: what mixtures may leave out
 ROUND = 0.002  # in ln(wavelength): steps in which the range of a projection grows
 NEAR = 1e-9  # wavelengths nearer than this, in ln(wavelength), are the same
 
@@ -43,6 +45,7 @@ class Projection:
 
     Parameters
     ----------
+    emulator : Emulator
     patches : slice
         The P' patches of the emulator that it needs.
     start, step : float
@@ -54,9 +57,13 @@ class Projection:
     margin : int
         By how many each patch reaches into its neighbours.
     offset : Tensor, shape (J,)
-    components : Tensor, shape (P', K, points + 2 margin)
+    components : Tensor, shape (P', r, points + 2 margin)
+        Of mixtures of latents: an instrument of low R needs fewer than there are latents.
+    readout : object
+        What makes those mixtures of the network of the emulator.
     """
 
+    emulator: Emulator
     patches: slice
     start: float
     step: float
@@ -65,6 +72,7 @@ class Projection:
     margin: int
     offset: Tensor
     components: Tensor
+    readout: Any
 
     @classmethod
     def of(
@@ -148,7 +156,9 @@ class Projection:
                 padded[:, -extra:] = native[:, -1:]
             rows = slice(p * points, p * points + len(position))
             components[p] = smoothed(spline_coefficients(padded), position, sigma[rows])
+        mixing, components = _mixtures(components)
         return cls(
+            emulator,
             patches,
             start,
             step,
@@ -157,31 +167,40 @@ class Projection:
             margin,
             torch.from_numpy(mean.astype(np.float32)),
             torch.from_numpy(spline_coefficients(components).astype(np.float32)),
+            emulator.network.readout(patches, torch.from_numpy(mixing.astype(np.float32))),
         )
 
-    def coefficients(self, latents: Tensor, slopes: Tensor | None = None) -> NDArray:
-        """Return splines for `sample`, shape (N, 1 + J, size), float32.
+    def coefficients(self, labels: ArrayLike, columns: Sequence[int] | None = None) -> NDArray:
+        """Return splines for `sample`, shape (N, 1 + J, size), float32: flux, then its slopes.
 
         Parameters
         ----------
-        latents : Tensor, shape (N, P', K)
-            Of these patches: ``emulator.latents(labels, projection.patches)``.
-        slopes : Tensor, shape (N, J, P', K), optional
-            As ``emulator.latents_and_slopes`` gives them; they follow the flux.
+        labels : array_like, shape (N, L)
+        columns : sequence of int, optional
+            The J labels; all if not given.
         """
-        every = latents[:, None]
-        if slopes is not None:
-            every = torch.cat([every, slopes], dim=1)
-        splines = torch.zeros(*every.shape[:2], self.size)
+        return self.splines(self.emulator.latents_and_slopes(labels, columns, self.readout))
+
+    def splines(self, rows: Tensor) -> NDArray:
+        """Return the same of what the readout gives, shape (N, 1 + J, P', r)."""
+        splines = torch.zeros(*rows.shape[:2], self.size)
         splines[:, 0] = self.offset
         wide = self.components.shape[2]
         for some, into in zip(
-            every.flatten(0, 1).split(ROWS), splines.view(-1, self.size).split(ROWS), strict=True
+            rows.flatten(0, 1).split(ROWS), splines.view(-1, self.size).split(ROWS), strict=True
         ):
             for p, components in enumerate(self.components):
                 begin = p * self.points
                 into[:, begin : begin + wide].addmm_(some[:, p], components)
         return splines.numpy()
+
+
+def _mixtures(components: NDArray) -> tuple[NDArray, NDArray]:
+    """Factors (P', K, r) and (P', r, W) of components (P', K, W), r as small as their rank is."""
+    left, size, right = np.linalg.svd(components, full_matrices=False)
+    lost = np.sqrt(np.cumsum(size[:, ::-1] ** 2, axis=1)[:, ::-1] / components.shape[2])
+    rank = max(1, int((lost > NEGLIGIBLE).sum(axis=1).max()))
+    return left[:, :, :rank] * size[:, None, :rank], right[:, :rank]
 
 
 def emulated_flux(
@@ -195,9 +214,8 @@ def emulated_flux(
 ) -> NDArray:
     """Return normalised flux as an instrument would see it; see `Emulator.flux`."""
     grid, projection = _projection(emulator, wavelength, resolution, rv, v_broad)
-    latents = emulator.latents(labels, projection.patches)
     flux, _, _ = sample(
-        projection.coefficients(latents),
+        projection.coefficients(labels, []),
         projection.start,
         projection.step,
         np.log(grid),
@@ -220,9 +238,8 @@ def emulated_jacobian(
     """Return flux and its slopes with labels; see `Emulator.jacobian`."""
     columns = None if names is None else [_column(emulator, name) for name in names]
     grid, projection = _projection(emulator, wavelength, resolution, rv, v_broad)
-    latents, slopes = emulator.latents_and_slopes(labels, columns, projection.patches)
     flux, _, _ = sample(
-        projection.coefficients(latents, slopes),
+        projection.coefficients(labels, columns),
         projection.start,
         projection.step,
         np.log(grid),
