@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from spectrolabe.catalogue import ResultFlag
-from spectrolabe.inference.checks import Finding, check_fit, check_star, combined
+from spectrolabe.inference.checks import (
+    Finding,
+    check_fit,
+    check_labels,
+    check_star,
+    check_velocity,
+    combined,
+)
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.wavelength import doppler_shift, vacuum_to_air
 from tests.inference.lines import EMULATOR, FWHM, RESOLUTION, noiseless, noisy
@@ -153,6 +160,36 @@ def test_wavelengths_in_air_in_part():
     findings = check_fit(part, right, 0.0)
     assert ResultFlag.WRONG_WAVELENGTHS in found(findings)
     assert any("vacuum" in f.message for f in findings)
+
+
+@pytest.mark.parametrize(("name", "margin"), [("teff", 200.0), ("logg", 0.02), ("fe_h", 0.02)])
+def test_stars_at_the_edge_of_the_models(name, margin):
+    middle = (EMULATOR.low + EMULATOR.high) / 2
+    assert check_labels(middle, EMULATOR) == []
+    column = EMULATOR.names.index(name)
+    for end, inwards in ((EMULATOR.low, 1.0), (EMULATOR.high, -1.0)):
+        labels = middle.copy()
+        labels[column] = end[column]
+        (finding,) = check_labels(labels, EMULATOR)
+        assert finding.flag == ResultFlag.OUT_OF_COVERAGE
+        assert f"{name} at the edge of the models, {end[column]:.6g}" in finding.message
+        labels[column] += inwards * margin * 1.05
+        assert check_labels(labels, EMULATOR) == []
+    labels[column] = EMULATOR.low[column] + 0.95 * margin
+    assert found(check_labels(labels, EMULATOR)) == ResultFlag.OUT_OF_COVERAGE
+
+
+def test_a_fitted_velocity_that_is_not_the_stated_one():
+    star = noisy(noiseless(0, 0.0), 50.0, rv=10.0, frame=Frame.BARYCENTRIC, spectrum_id="off")
+    limit = max(0.15 * FWHM, 15.0)
+    assert check_velocity(star, 10.0 + 0.95 * limit, 0.1) == []
+    (finding,) = check_velocity(star, 10.0 - 1.05 * limit, 0.1)
+    assert finding.flag == ResultFlag.WRONG_VELOCITY
+    assert "off: lines are at" in finding.message
+    assert "the file says 10.0 km/s" in finding.message
+    assert check_velocity(star, 10.0 - 1.05 * limit, 0.3 * limit) == []  # five errors
+    assert check_velocity(star.replace(rv=np.nan), 300.0, 0.1) == []  # none is stated
+    assert len(check_velocity(star.replace(frame=Frame.REST), 1.05 * limit, 0.1)) == 1
 
 
 def test_a_model_without_pixels_is_no_crash():

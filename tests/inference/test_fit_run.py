@@ -25,13 +25,12 @@ from spectrolabe.inference.fit_options import (
     parse_priors,
 )
 from spectrolabe.inference.fit_plot import Head, driving_lines, plot_fit
-from spectrolabe.inference.fit_rows import catalogue_of_fit, star_velocity
+from spectrolabe.inference.fit_rows import star_velocity
 from spectrolabe.inference.fit_run import fit_files
 from spectrolabe.inference.fit_spectra import FittedSpectrum
 from spectrolabe.inference.fit_start import TableStart, start_from
 from spectrolabe.inference.released import EMULATOR, find_emulators, find_model
 from spectrolabe.models.emulator import load_emulator
-from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Spectrum
 from tests.inference.fitted import LABELS, VELOCITY, saved_emulator, write_star, write_stars
 
@@ -482,24 +481,6 @@ def test_only_outliers_are_drawn_as_such():
     figure = plot_fit(None, [one], [np.zeros((1, wave.size))], ("teff",), values, values, Head("a"))
     (dots,) = [line for ax in figure.axes for line in ax.lines if line.get_marker() == "."]
     assert len(dots.get_xdata()) == 1
-
-
-def test_a_star_at_the_edge_of_the_models_is_none_of_theirs():
-    names, nothing = ("teff", "logg", "mg_fe"), np.zeros((3, 1))
-    flags = np.zeros((3, 3), dtype=int)
-    flags[1, 0], flags[2, 2] = LabelFlag.ABOVE_TRAINING, LabelFlag.BELOW_TRAINING
-    values = np.tile([7500.0, 4.0, -0.8], (3, 1))
-    ids = np.array(["a", "b", "c"])
-    posterior = LabelPosterior.independent(names, values, [50.0, 0.1, 0.1], ids)
-    result = SimpleNamespace(
-        names=names, values=values, posterior=posterior, label_flags=flags, rv=nothing,
-        e_rv=nothing, result_flags=np.zeros(3, dtype=int), v_broad=nothing[:, 0],
-        e_v_broad=nothing[:, 0], chi2=nothing[:, 0], n_pixels=nothing[:, 0],
-        n_clipped=nothing[:, 0], messages=((), ("said",), ()),
-    )  # fmt: skip
-    table = catalogue_of_fit(result, [[spectrum(star)] for star in ids])
-    assert list(table["result_flags"]) == [0, ResultFlag.OUT_OF_COVERAGE, 0]
-    assert list(table["messages"]) == ["", "said; teff at the edge of the models, 7500", ""]
 
 
 def test_the_velocity_of_a_star_is_the_mean_of_its_spectra():

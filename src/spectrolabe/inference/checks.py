@@ -2,7 +2,8 @@
 
 Before the fit: wavelengths or resolution out of range, too few pixels (`check_star`); the stated
 velocity is checked by `first_guess`. After it, against the best model: emission lines, lines of a
-second star, velocities that differ along the spectrum (`check_fit`).
+second star, velocities that differ along the spectrum (`check_fit`), or from the stated one
+(`check_velocity`); labels at the ends of the models (`check_labels`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,26 @@ from spectrolabe.catalogue import ResultFlag
 from spectrolabe.inference.beside import Beside
 from spectrolabe.inference.emission import emission
 from spectrolabe.inference.masks import telluric_mask, usable_ivar
+from spectrolabe.inference.starts import DISAGREE, DISAGREE_SIGMA, stated_shift
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Finding", "check_fit", "check_star", "combined"]
+__all__ = [
+    "Finding",
+    "check_fit",
+    "check_labels",
+    "check_star",
+    "check_velocity",
+    "combined",
+]
 
 LEAST_INSIDE = 0.5  # of the good pixels that the Earth does not absorb
 FEWEST = 20  # pixels from which lines are compared with a model
-SECOND_RATIO, SECOND_SIGMA = 0.3, 8.0  # of the first star's lines, and errors
+SECOND_RATIO, SECOND_SIGMA = 0.2, 8.0  # of the first star's lines, and errors
+OFF_FWHM = 0.15  # of the instrument: a fit is surer of a velocity than a first guess
+# from either end of the models; stars down to 3500 K, whose TiO the models lack, end in these 200 K
+EDGES = {"teff": (200.0, 50.0), "logg": (0.02, 0.02), "fe_h": (0.02, 0.02)}
 APART_SIGMA, APART_FWHM, APART = 6.0, 0.35, 3.0  # errors, instrument's FWHM, km/s
 
 
@@ -101,6 +114,46 @@ def _check_range(spectrum: Spectrum, emulators: Sequence[Emulator]) -> tuple[lis
         f"with the model ({ranges})"
     )
     return [Finding(ResultFlag.OUT_OF_RANGE, text)], usable[best]
+
+
+def check_labels(labels: NDArray, emulator: Emulator) -> list[Finding]:
+    """Return which of Teff, log g and [Fe/H] are at an end of the models, or very near.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (L,)
+        Of the best model, fitted or not: beyond an end no other label is to be believed either.
+    emulator : Emulator
+    """
+    findings = []
+    for name, (below, above) in EDGES.items():
+        column = emulator.names.index(name)
+        value, low, high = (float(v[column]) for v in (labels, emulator.low, emulator.high))
+        if not low + below < value < high - above:
+            end = low if value - low < high - value else high
+            text = f"{name} at the edge of the models, {value:.6g}; they end at {end:.6g}"
+            findings.append(Finding(ResultFlag.OUT_OF_COVERAGE, text))
+    return findings
+
+
+def check_velocity(spectrum: Spectrum, shift: float, error: float) -> list[Finding]:
+    """Return whether a fit has found another velocity than the stated one.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    shift, error : float
+        Velocity of the wavelength scale that was fitted, km/s.
+    """
+    stated = stated_shift(spectrum)
+    fwhm = SPEED_OF_LIGHT / float(np.median(spectrum.resolution))
+    if not abs(shift - stated) > max(DISAGREE_SIGMA * error, OFF_FWHM * fwhm, DISAGREE):
+        return []
+    text = (
+        f"{spectrum.where}: lines are at {shift:.1f} ± {error:.1f} km/s, the file says "
+        f"{stated:.1f} km/s; the fitted velocity was used"
+    )
+    return [Finding(ResultFlag.WRONG_VELOCITY, text)]
 
 
 def check_fit(spectrum: Spectrum, model: NDArray, shift: float) -> list[Finding]:

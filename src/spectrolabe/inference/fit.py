@@ -18,7 +18,7 @@ from spectrolabe.inference.pieces import MODEL_ERROR, Cutting, Piece, cut
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.result import FitResult
 from spectrolabe.inference.solve import Solution, solve
-from spectrolabe.inference.starts import FirstGuess, first_guess
+from spectrolabe.inference.starts import FirstGuess, first_guess, stated_shift
 from spectrolabe.labels import Labels
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.models.posterior import LabelPosterior
@@ -91,7 +91,7 @@ def fit(
     setup = Setup.of(emulators, labels, fixed, priors, len(stars), method)
     guess = first_guess(stars, setup.emulators)
     values = _starts(setup, guess.labels, start)
-    findings = [list(_guessed(guess, n)) for n in range(len(stars))]
+    findings = [list(_guessed(star, guess, n)) for n, star in enumerate(stars)]
     pieces: list[list[Piece]] = []
     for n, star in enumerate(stars):
         pieces.append([])
@@ -115,10 +115,16 @@ def fit(
     return gathered(stars, setup, values, pieces, solutions, findings)
 
 
-def _guessed(guess: FirstGuess, n: int) -> Iterator[Finding]:
+def _guessed(star: Sequence[Spectrum], guess: FirstGuess, n: int) -> Iterator[Finding]:
     """What was found when the start was looked for; one finding that has all of its flags."""
     if guess.flags[n]:
         yield Finding(ResultFlag(int(guess.flags[n])), "; ".join(guess.messages[n]))
+    known = np.isfinite([stated_shift(spectrum) for spectrum in star]) | np.isfinite(
+        guess.e_shift[n]
+    )
+    if not known.any():
+        text = "no lines of a star were recognised, so that nothing was fitted"
+        yield Finding(ResultFlag.NO_RESULT, text)
 
 
 def _starts(setup: Setup, guessed: NDArray, start: Labels | LabelPosterior | None) -> NDArray:

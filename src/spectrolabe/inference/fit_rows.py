@@ -16,8 +16,6 @@ from spectrolabe.spectra import Spectrum
 
 __all__ = ["catalogue_of_fit", "star_velocity"]
 
-STRUCTURAL = ("teff", "logg", "fe_h")  # beyond whose range no other label is to be believed
-
 
 def catalogue_of_fit(
     result: FitResult, stars: Sequence[Sequence[Spectrum]], calibration: Calibration | None = None
@@ -41,11 +39,9 @@ def catalogue_of_fit(
         corrected = calibration.apply(raw)
         calibrated, scale = corrected.labels, corrected.flags
     rv, e_rv = star_velocity(result)
-    edge = _at_the_edge(result)
     flags = result.result_flags | np.where(
         np.isnan(result.values).all(axis=1), int(ResultFlag.NO_RESULT), 0
     )
-    flags |= np.where([bool(text) for text in edge], int(ResultFlag.OUT_OF_COVERAGE), 0)
     return build_catalogue(
         raw=raw,
         calibrated=calibrated,
@@ -59,25 +55,9 @@ def catalogue_of_fit(
             "chi2": result.chi2,
             "n_pixels": result.n_pixels,
             "n_clipped": result.n_clipped,
-            "messages": [
-                "; ".join((*said, *at)) for said, at in zip(result.messages, edge, strict=True)
-            ],
+            "messages": ["; ".join(said) for said in result.messages],
         },
     )
-
-
-def _at_the_edge(result: FitResult) -> list[tuple[str, ...]]:
-    """What is to be said of stars whose layers may be none of the emulator's."""
-    columns = [j for j, name in enumerate(result.names) if name in STRUCTURAL]
-    edge = LabelFlag.BELOW_TRAINING | LabelFlag.ABOVE_TRAINING
-    return [
-        tuple(
-            f"{result.names[j]} at the edge of the models, {values[j]:.6g}"
-            for j in columns
-            if flags[j] & edge
-        )
-        for values, flags in zip(result.values, result.label_flags, strict=True)
-    ]
 
 
 def star_velocity(result: FitResult) -> tuple[NDArray, NDArray]:

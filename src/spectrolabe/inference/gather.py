@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.catalogue import LabelFlag, ResultFlag
 from spectrolabe.errors import InputError, unknown_name
-from spectrolabe.inference.checks import Finding, check_fit, combined
+from spectrolabe.inference.checks import Finding, check_fit, check_labels, check_velocity, combined
 from spectrolabe.inference.pieces import Piece
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.result import FitResult, ModelSpectrum
@@ -23,7 +23,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["Setup", "gathered"]
 
-POOR = 10.0  # reduced chi2, with the errors of the model in it
+POOR = 3.0  # reduced chi2, with the errors of the model in it; 2.2 is the most of 90 LAMOST stars
 MANY = 0.1  # fraction of the pixels
 # of the width of its prior, or else of the training labels: a label known worse than that is told
 # by the prior, not by the spectrum
@@ -173,7 +173,12 @@ def _row(
     broad = len(value) - len(star) - count
     shift = value[count + broad :]
     models = _models(star, pieces, solution)
-    findings = findings + _fitted(star, solution, models, shift)
+    e_shift = sigma[count + broad :]
+    findings = findings + check_labels(full, setup.emulators[0])
+    if not any(one.flag & ResultFlag.WRONG_VELOCITY for one in findings):
+        for spectrum, *velocity in zip(star, shift, e_shift, strict=True):
+            findings += check_velocity(spectrum, *map(float, velocity))
+    findings += _fitted(star, solution, models, shift)
     flags, messages = combined(findings)
     q, e_q = (value[count], sigma[count]) if broad else (np.nan, np.nan)
     both = known[:, None] & known
@@ -188,7 +193,7 @@ def _row(
         "n_parameters": len(value) + solution.coefficients,
         "n_clipped": solution.clipped,
         "shift": _padded(shift, most),
-        "e_shift": _padded(sigma[count + broad :], most),
+        "e_shift": _padded(e_shift, most),
         "rv": _padded(_velocities(star, shift), most),
         "v_broad": np.sqrt(q),
         "e_v_broad": np.sqrt(q + e_q) - np.sqrt(q),
