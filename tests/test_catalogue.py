@@ -430,3 +430,9 @@ def test_a_batch_in_which_nothing_was_found(tmp_path):
     writer.append(build(0), ["none"])
     writer.finish()
     assert len(read_catalogue(path)) == 2
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="files can be written"):
+        CatalogueWriter(tmp_path / "file" / "catalogue.parquet", {})

@@ -142,9 +142,11 @@ def test_instruments_of_a_star_are_fitted_together(few):
     assert both.rv.shape == (4, 2)
     assert (np.abs(both.rv - [15.0, -30.0]) < 4 * both.e_rv).all()
     weight = 1 / few.sigma**2 + 1 / alone.sigma**2
-    assert (both.sigma < few.sigma * 1.01).all()
-    assert both.sigma == pytest.approx(1 / np.sqrt(weight), rel=0.25)
-    assert (np.abs(both.values - LABELS[:, COLUMNS]) < 4 * both.sigma).all()
+    assert not (both.sigma > few.sigma * 1.01).any()
+    told = np.isfinite(weight)  # one spectrum alone does not tell each label
+    assert told.mean() > 0.9
+    assert both.sigma[told] == pytest.approx(1 / np.sqrt(weight[told]), rel=0.25)
+    assert (np.abs(both.fitted - LABELS[:, COLUMNS]) < 4 * both.sigma).all()
     assert len(both.models[0]) == 2
     assert both.chi2 == pytest.approx(few.chi2 + alone.chi2, rel=0.05)
 

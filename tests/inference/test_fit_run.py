@@ -29,10 +29,18 @@ from spectrolabe.inference.fit_rows import star_velocity
 from spectrolabe.inference.fit_run import fit_files
 from spectrolabe.inference.fit_spectra import FittedSpectrum
 from spectrolabe.inference.fit_start import TableStart, start_from
+from spectrolabe.inference.line_errors import line_error
 from spectrolabe.inference.released import EMULATOR, find_emulators, find_model
 from spectrolabe.models.emulator import load_emulator
 from spectrolabe.spectra import Spectrum
-from tests.inference.fitted import LABELS, VELOCITY, saved_emulator, write_star, write_stars
+from tests.inference.fitted import (
+    LABELS,
+    RESOLUTION,
+    VELOCITY,
+    saved_emulator,
+    write_star,
+    write_stars,
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +126,9 @@ def test_model_spectra_lie_beside_the_data(fitted, model):
     used = ~data["mask"]
     assert used.sum() == table["n_pixels"][0]
     depth = 1.0 - data["model"] / data["continuum"]
-    error = (0.005 + 0.05 * np.clip(depth, 0.0, 1.0)) * data["continuum"]
-    sigma = np.sqrt(1.0 / data["ivar"] + error**2)
+    error = 0.005 + 0.05 * np.clip(depth, 0.0, 1.0)
+    lines = line_error(np.log(data["wavelength"]) - np.log1p(VELOCITY / 299792.458), RESOLUTION)
+    sigma = np.sqrt(1.0 / data["ivar"] + (error**2 + lines**2) * data["continuum"] ** 2)
     chi2 = np.sum(((data["flux"] - data["model"]) / sigma)[used] ** 2)
     assert chi2 == pytest.approx(table["chi2"][0], rel=0.05)
     emulator = load_emulator(model)

@@ -147,8 +147,9 @@ def test_a_seed_gives_the_same_search_and_evaluations_are_limited():
 def fitted(method, options=None, count=2, overstated=1.0):
     """Fit made-up stars in a few labels; inverse variances may be stated too large."""
     labels = draw_labels(count, seed=3)
-    labels[:, [EMULATOR.names.index(n) for n in EMULATOR.names if n not in FITTED]] = 0.0
-    fixed = {name: 0.0 for name in EMULATOR.names if name not in FITTED}
+    fixed = {name: 0.0 for name in EMULATOR.names if name not in FITTED} | {"v_micro": 1.0}
+    for name, value in fixed.items():
+        labels[:, EMULATOR.names.index(name)] = value
     observed = spectra(labels, snr=120.0, seed=4, wavelength=grid(5050.0, 5200.0))
     stars = [[replace(one, ivar=overstated * one.ivar)] for one in observed]
     how = {"priors": "none", "v_broad": False, "model_error": 0.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,14 @@ class CatalogueWriter:
     Raises
     ------
     InputError
-        If the suffix is unknown, or parts of another provenance lie there.
+        If the suffix is unknown, parts of another provenance lie there, or nothing can be written
+        there.
     """
 
     def __init__(self, path: str | Path, provenance: Mapping[str, Any]) -> None:
         self.path = check_suffix(path)
         self.folder = self.path.with_name(self.path.name + ".parts")
+        _check_writable(self.path)
         self._provenance = dict(provenance)
         self._done: set[str] = set()
         self._columns: list[tuple[str, str]] = []
@@ -163,3 +166,18 @@ def _merge(parts: list[Path], target: Path, provenance: bytes) -> None:
     with pq.ParquetWriter(target, schema) as writer:
         for part in parts:
             writer.write_table(pq.read_table(part).cast(schema))
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before hours of work what could not be written after them."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            path,
+            expected="a place where files can be written",
+            found=f"{error.strerror or error}",
+            fix="Give another --output.",
+        ) from error

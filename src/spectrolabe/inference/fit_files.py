@@ -48,9 +48,13 @@ class StarFiles:
         self.spectra = None if spectra is None else _folder(spectra)
         self.plot = None if plot is None else _folder(plot)
         self.whole, self.visits = whole, visits
+        self._of: dict[str, tuple[str, ...]] = {}
 
     def name(self, star: Sequence[Spectrum]) -> str:
-        """Return the name of the files of a star, without suffix; the same in every run."""
+        """Return the name of the files of a star, without suffix; the same in every run.
+
+        A second star of the same name in this run gets a digest of what it was read from.
+        """
         first = star[0]
         parts = [first.star_id]
         if not self.whole:
@@ -58,9 +62,10 @@ class StarFiles:
         if self.visits:
             parts.append(first.spectrum_id)
         name = "_".join(_plain(part) for part in dict.fromkeys(parts)) or "star"
-        if len(name) <= LONGEST:
+        source = tuple(text for one in star for text in (one.where, one.spectrum_id))
+        if len(name) <= LONGEST and self._of.setdefault(name, source) == source:
             return name
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+        digest = hashlib.sha256("\n".join((*parts, *source)).encode()).hexdigest()[:8]
         return f"{name[:LONGEST]}-{digest}"
 
     def write(

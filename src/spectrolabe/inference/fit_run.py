@@ -27,7 +27,7 @@ from spectrolabe.inference.result import FitResult
 from spectrolabe.inference.run import Bad, RunReport, run
 from spectrolabe.labels import Labels
 from spectrolabe.models.emulator import Emulator, load_emulator
-from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra import Spectrum, degrade
 
 __all__ = ["fit_files"]
 
@@ -92,7 +92,6 @@ def fit_files(
     emulators = [load_emulator(folder) for folder in folders]
     setup = Setup.of(emulators, labels, fixed, priors, 1, method)
     cutting = Cutting(continuum, model_error)  # says what is wrong with them
-    _check_fixed(fixed or {}, emulators)
     scale = _calibration(calibration, setup)
     first = None if start is None else start_from(start)
     options = {
@@ -148,6 +147,8 @@ class _Fitter:
         Exception
             If nothing but unforeseen errors comes of several stars: the fault is not theirs.
         """
+        highest = min(emulator.resolution for emulator in self.emulators)
+        stars = [[degrade(spectrum, highest) for spectrum in star] for star in stars]
         start = None if self.start is None else self.start(stars)
         tables, bad, errors = [], Bad(), list[Exception]()
         for rows, result in self._results(stars, start):
@@ -196,17 +197,6 @@ def _without_result(table: Table) -> Bad:
         for row in table
         if row["result_flags"] & ResultFlag.NO_RESULT
     ]
-
-
-def _check_fixed(fixed: Mapping[str, float], emulators: Sequence[Emulator]) -> None:
-    for name, value in fixed.items():
-        for emulator in emulators:
-            column = emulator.names.index(name)
-            low, high = emulator.low[column], emulator.high[column]
-            if not low <= value <= high:
-                raise InputError(
-                    "fixed", expected=f"{name} from {low:g} to {high:g}", found=f"{value:g}"
-                )
 
 
 def _calibration(path: str | Path | None, setup: Setup) -> Calibration | None:

@@ -25,8 +25,8 @@ __all__ = ["Setup", "gathered"]
 
 POOR = 3.0  # reduced chi2, with the errors of the model in it; 2.2 is the most of 90 LAMOST stars
 MANY = 0.1  # fraction of the pixels
-# of the width of its prior, or else of the training labels: a label known worse than that is told
-# by the prior, not by the spectrum
+# of the width of its prior, and of the training labels: a label known worse than that is told by
+# the prior, or by what stars usually are, not by the spectrum
 INFORMED = 0.5
 
 
@@ -71,6 +71,8 @@ class Setup:
             label(name)
             if name not in known:
                 raise unknown_name("fit", name, known, kind="label of the emulator")
+        for name, value in held.items():
+            _check_held(name, value, emulators)
         twice = [name for name in names if names.count(name) > 1 or name in held]
         if twice or not names:
             raise InputError(
@@ -96,7 +98,7 @@ class Setup:
         """Standard deviations from which on a label is not known, shape (J,)."""
         spread = self.emulators[0].spread[list(self.columns)]
         prior = self.priors.sigma(self.names)
-        return INFORMED * np.where(np.isfinite(prior), prior, spread)
+        return INFORMED * np.minimum(prior, spread)
 
 
 def _common_names(emulators: Sequence[Emulator]) -> tuple[str, ...]:
@@ -110,6 +112,19 @@ def _common_names(emulators: Sequence[Emulator]) -> tuple[str, ...]:
                 found=", ".join(one.names),
             )
     return emulators[0].names
+
+
+def _check_held(name: str, value: NDArray, emulators: Sequence[Emulator]) -> None:
+    for emulator in emulators:
+        column = emulator.names.index(name)
+        low, high = emulator.low[column], emulator.high[column]
+        outside = ~((value >= low) & (value <= high))  # NaN as well
+        if outside.any():
+            raise InputError(
+                "fixed",
+                expected=f"{name} from {low:g} to {high:g}",
+                found=f"{value[outside][0]:g}",
+            )
 
 
 def gathered(
@@ -230,8 +245,11 @@ def _padded(values: NDArray, most: int) -> NDArray:
 
 
 def _velocities(star: Sequence[Spectrum], shift: NDArray) -> NDArray:
-    """Radial velocities: what the wavelengths show, and what was taken out of them before."""
-    before = [s.rv if s.frame == Frame.REST and np.isfinite(s.rv) else 0.0 for s in star]
+    """Radial velocities: what the wavelengths show, and what was taken out of them before.
+
+    NaN where that is not known.
+    """
+    before = [s.rv if s.frame == Frame.REST else 0.0 for s in star]
     total = (1 + np.array(before) / SPEED_OF_LIGHT) * (1 + shift / SPEED_OF_LIGHT) - 1
     return np.asarray(total * SPEED_OF_LIGHT)
 

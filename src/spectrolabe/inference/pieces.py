@@ -184,7 +184,7 @@ def _resolution(
             spectrum.where,
             expected=f"R up to {emulator.resolution:g}, that of the emulator",
             found=f"{highest:.0f}",
-            fix="Degrade it with spectra.convolve_lsf, and state the new R.",
+            fix="Smooth it to that with spectra.degrade.",
         )
     if isinstance(spectrum.resolution, float):
         return min(spectrum.resolution, emulator.resolution)
@@ -239,7 +239,9 @@ def _data(
     values = np.where(good, flux, 0.0).astype(np.float32) / np.float32(scale)
     level = np.maximum(smooth_level(values, good, continuum.basis), LEAST_LEVEL)
     noise = np.where(good, 1.0 / (np.where(good, ivar, 1.0).astype(np.float64) * scale**2), 0.0)
-    information = float((1.0 / noise[good]).sum()) / continuum.basis.size
+    # models are never better than their floor, however small the noise
+    known = noise[good] + (errors[0] * level[good]) ** 2
+    information = float((1.0 / known).sum()) / continuum.basis.size
     data = Data(
         values,
         good.astype(np.float32),

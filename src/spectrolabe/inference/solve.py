@@ -182,7 +182,8 @@ def _searched(
     if not moved.any():
         return end, evaluations, [()] * len(start)
     again, more = descend(forward, start)
-    gain = _robust_value(forward, end.parameters) - _robust_value(forward, again.parameters)
+    before, after = _robust_values(forward, end.parameters, again.parameters)
+    gain = before - after
     lower = moved & (gain > LOWER)
     if (moved & ~lower).any():
         again, more = descend(forward, np.where(lower[:, None], start, end.parameters))
@@ -193,13 +194,17 @@ def _searched(
     return again, evaluations + more, notes
 
 
-def _robust_value(forward: Forward, parameters: NDArray) -> NDArray:
-    """Minus ln of the posterior with all pixels, whatever was found about them before."""
+def _robust_values(forward: Forward, *points: NDArray) -> list[NDArray]:
+    """Minus ln of the posterior with all pixels, whatever was found about them before.
+
+    The errors of the model are those of the first point for all: otherwise a point of deeper lines,
+    with larger errors, would seem to fit better.
+    """
     kept = forward.data, forward.weight, forward.robust
     forward.restart()
-    value = forward.evaluate(np.arange(len(parameters)), parameters).value
+    values = [forward.evaluate(np.arange(len(point)), point).value for point in points]
     forward.data, forward.weight, forward.robust = kept
-    return value
+    return values
 
 
 def _sampled(

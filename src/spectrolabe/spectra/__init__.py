@@ -2,6 +2,7 @@
 
 from spectrolabe.spectra.broadening import broaden, convolve_lsf, macroturbulence, rotate
 from spectrolabe.spectra.continuum import normalise, polynomial_continuum, running_continuum
+from spectrolabe.spectra.degrade import degrade
 from spectrolabe.spectra.observe import (
     Instrument,
     observation_operator,
@@ -26,6 +27,7 @@ __all__ = [
     "air_to_vacuum",
     "broaden",
     "convolve_lsf",
+    "degrade",
     "doppler_shift",
     "macroturbulence",
     "normalise",
