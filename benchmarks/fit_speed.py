@@ -321,7 +321,7 @@ OMP_NUM_THREADS=1 python benchmarks/fit_speed.py GRID --emulators {emulators} --
 
 Emulators {which}.
 
-CPU seconds on one core of a shared virtual machine (2.5 GHz, AVX-512) with other work on it, the
+CPU seconds on one core of a shared virtual machine (2.5 GHz, AVX-512), the
 better of two runs: 20 per cent mean nothing. {count} stars of a grid that no emulator was trained
 on, S/N 100, velocity and continuum unknown; {labels} labels fitted (Teff, log g, [Fe/H], v_micro
 and 22 elements), the other {others} held at the truth.
