@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectrolabe.labels import LabelScale
-from spectrolabe.models.emulator import Basis, Emulator, forward_mode
+from spectrolabe.models.emulator import Basis, Emulator
 from spectrolabe.synthesis.sampling import ABUNDANCES
 
 NAMES = ("teff", "logg", "fe_h", "v_micro", *ABUNDANCES)
@@ -16,6 +19,26 @@ HIGH = np.array([7500.0, 5.0, 0.5, 3.0] + [1.0] * 30)
 MEAN = np.array([5500.0, 3.2, -0.6, 1.4] + [0.05] * 30)
 SPREAD = np.array([800.0, 1.2, 0.7, 0.4] + [0.25] * 30)
 RESOLUTION, PIXELS = 28000.0, 320
+
+
+def forward_mode(
+    function: Callable[[Tensor], Tensor], labels: Tensor, directions: Tensor
+) -> Tensor:
+    """Return a function of labels and its slopes, shape (N, 1 + J, ...), for any function.
+
+    Parameters
+    ----------
+    function : callable
+        Of labels, shape (N, L), a star at a time.
+    labels : Tensor, shape (N, L)
+    directions : Tensor, shape (J, L)
+    """
+
+    def along(direction: Tensor) -> Any:
+        return torch.func.jvp(function, (labels,), (direction.expand_as(labels),))[1]
+
+    slopes = torch.func.vmap(along, out_dims=1)(directions)
+    return torch.cat([function(labels)[:, None], slopes], dim=1)
 
 
 class Smooth(nn.Module):

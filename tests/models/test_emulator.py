@@ -14,11 +14,10 @@ from spectrolabe.errors import InputError
 from spectrolabe.models.emulator import (
     Emulator,
     EmulatorNetwork,
-    forward_mode,
     load_emulator,
     save_emulator,
 )
-from tests.models.emulators import MEAN, SPREAD
+from tests.models.emulators import MEAN, SPREAD, forward_mode
 from tests.models.tiny_emulator import tiny_emulator
 
 

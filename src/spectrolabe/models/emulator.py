@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale, read_only
 from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, read_weights, write_file
 
-__all__ = ["Basis", "Emulator", "EmulatorNetwork", "forward_mode", "load_emulator", "save_emulator"]
+__all__ = ["Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]
 
 FORMAT, FORMAT_VERSION = "spectrolabe-emulator", 1
 STRUCTURAL = ("teff", "logg", "fe_h", "v_micro")  # they decide the layers; elements are added
@@ -177,26 +177,6 @@ class EmulatorNetwork(nn.Module):
         for block in self.mix:
             tokens = block(tokens)
         return tokens
-
-
-def forward_mode(
-    function: Callable[[Tensor], Tensor], labels: Tensor, directions: Tensor
-) -> Tensor:
-    """Return a function of labels and its slopes, shape (N, 1 + J, ...), for any function.
-
-    Parameters
-    ----------
-    function : callable
-        Of labels, shape (N, L), a star at a time.
-    labels : Tensor, shape (N, L)
-    directions : Tensor, shape (J, L)
-    """
-
-    def along(direction: Tensor) -> Any:
-        return torch.func.jvp(function, (labels,), (direction.expand_as(labels),))[1]
-
-    slopes = torch.func.vmap(along, out_dims=1)(directions)
-    return torch.cat([function(labels)[:, None], slopes], dim=1)
 
 
 # Layers of values and their slopes: axis 1 holds the value of a star, then J slopes of it.
