@@ -30,7 +30,7 @@ from spectrolabe.inference.fit_run import fit_files
 from spectrolabe.inference.fit_spectra import FittedSpectrum
 from spectrolabe.inference.fit_start import TableStart, start_from
 from spectrolabe.inference.line_errors import line_error
-from spectrolabe.inference.released import EMULATOR, find_emulators, find_model
+from spectrolabe.models.released import EMULATOR, find_emulators, find_model
 from spectrolabe.models.emulator import load_emulator
 from spectrolabe.spectra import Spectrum
 from tests.inference.fitted import (

@@ -22,7 +22,7 @@ from spectrolabe.inference.gather import Setup
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.pieces import MODEL_ERROR, Cutting
 from spectrolabe.inference.priors import Priors
-from spectrolabe.inference.released import find_emulators
+from spectrolabe.models.released import find_emulators
 from spectrolabe.inference.result import FitResult
 from spectrolabe.inference.run import Bad, RunReport, run
 from spectrolabe.labels import Labels
@@ -62,7 +62,7 @@ def fit_files(
     Parameters
     ----------
     emulator : str or Path
-        See `spectrolabe.inference.released.find_emulators`.
+        See `spectrolabe.models.released.find_emulators`.
     inputs : iterable of str or Path
         Files, folders, globs and stores.
     output : str or Path

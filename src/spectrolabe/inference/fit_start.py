@@ -12,7 +12,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
-from spectrolabe.inference.released import find_model
+from spectrolabe.models.released import find_model
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.models.checkpoint import load
 from spectrolabe.spectra import Spectrum
@@ -27,7 +27,7 @@ class EncoderStart:
     Parameters
     ----------
     name : str or Path
-        See `spectrolabe.inference.released.find_model`.
+        See `spectrolabe.models.released.find_model`.
     """
 
     def __init__(self, name: str | Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.inputs import groups_of as _groups  # noqa: F401  the name of the tests
-from spectrolabe.inference.released import find_model
+from spectrolabe.models.released import find_model
 from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.inference.run import RunReport, run
 from spectrolabe.models.checkpoint import load

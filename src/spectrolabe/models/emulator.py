@@ -343,6 +343,17 @@ class Emulator:
         """The highest R."""
         return self.basis.resolution
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._width.device
+
+    def to(self, device: torch.device | str) -> Emulator:
+        """Move the network to a device and return the emulator; its basis stays."""
+        self.network.to(device)
+        self._width = self._width.to(device)
+        return self
+
     def _scaled(self, labels: ArrayLike) -> Tensor:
         values = np.atleast_2d(np.asarray(labels, dtype=np.float64))
         if values.shape[1] != len(self.names):
@@ -351,7 +362,8 @@ class Emulator:
                 expected=f"shape (stars, {len(self.names)}): {', '.join(self.names)}",
                 found=f"shape {values.shape}",
             )
-        return torch.from_numpy(self.scale.scale(values).astype(np.float32, order="C"))
+        scaled = self.scale.scale(values).astype(np.float32, order="C")
+        return torch.from_numpy(scaled).to(self.device)
 
     def latents(self, labels: ArrayLike) -> Tensor:
         """Return the latents of N stars, shape (N, P, K).
@@ -398,7 +410,7 @@ class Emulator:
         wavelength : array_like, shape (M,)
             Vacuum Angstrom, at rest.
         """
-        last = self.network(self._scaled(labels))[..., -1].double().numpy()
+        last = self.network(self._scaled(labels))[..., -1].double().cpu().numpy()
         mean, width = self.basis.continuum
         size = self.basis.offset.shape[1]
         centre = self.basis.log_wavelength.reshape(-1, size).mean(axis=1)

@@ -157,6 +157,8 @@ class Projection:
             rows = slice(p * points, p * points + len(position))
             components[p] = smoothed(spline_coefficients(padded), position, sigma[rows])
         mixing, components = _mixtures(components)
+        device = emulator.device
+        there = lambda a: torch.from_numpy(a.astype(np.float32)).to(device)  # noqa: E731
         return cls(
             emulator,
             patches,
@@ -165,9 +167,9 @@ class Projection:
             size,
             points,
             margin,
-            torch.from_numpy(mean.astype(np.float32)),
-            torch.from_numpy(spline_coefficients(components).astype(np.float32)),
-            emulator.network.readout(patches, torch.from_numpy(mixing.astype(np.float32))),
+            there(mean),
+            there(spline_coefficients(components)),
+            emulator.network.readout(patches, there(mixing)),
         )
 
     def coefficients(self, labels: ArrayLike, columns: Sequence[int] | None = None) -> NDArray:
@@ -179,11 +181,12 @@ class Projection:
         columns : sequence of int, optional
             The J labels; all if not given.
         """
-        return self.splines(self.emulator.latents_and_slopes(labels, columns, self.readout))
+        rows = self.emulator.latents_and_slopes(labels, columns, self.readout)
+        return self.splines(rows).cpu().numpy()
 
-    def splines(self, rows: Tensor) -> NDArray:
+    def splines(self, rows: Tensor) -> Tensor:
         """Return the same of what the readout gives, shape (N, 1 + J, P', r)."""
-        splines = torch.zeros(*rows.shape[:2], self.size)
+        splines = rows.new_zeros(*rows.shape[:2], self.size)
         splines[:, 0] = self.offset
         wide = self.components.shape[2]
         for some, into in zip(
@@ -192,7 +195,7 @@ class Projection:
             for p, components in enumerate(self.components):
                 begin = p * self.points
                 into[:, begin : begin + wide].addmm_(some[:, p], components)
-        return splines.numpy()
+        return splines
 
 
 def _mixtures(components: NDArray) -> tuple[NDArray, NDArray]:
