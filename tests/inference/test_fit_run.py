@@ -16,7 +16,7 @@ import spectrolabe as sl
 from spectrolabe.catalogue import LabelFlag, ResultFlag, read_catalogue
 from spectrolabe.errors import InputError
 from spectrolabe.inference import fit_run as module
-from spectrolabe.inference import released
+from spectrolabe.models import released
 from spectrolabe.inference.fit_files import StarFiles
 from spectrolabe.inference.fit_options import (
     parse_fixed,
