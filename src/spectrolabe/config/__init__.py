@@ -9,8 +9,10 @@ from spectrolabe.config.train import (
     AugmentationConfig,
     DataConfig,
     EncoderConfig,
+    HeadConfig,
     TrainConfig,
     TrainingConfig,
+    TransferConfig,
 )
 
 __all__ = [
@@ -21,10 +23,12 @@ __all__ = [
     "EncoderConfig",
     "GridConfig",
     "GridsConfig",
+    "HeadConfig",
     "SpectraConfig",
     "StarsConfig",
     "TrainConfig",
     "TrainingConfig",
+    "TransferConfig",
     "load_config",
     "load_training",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,8 +13,10 @@ __all__ = [
     "AugmentationConfig",
     "DataConfig",
     "EncoderConfig",
+    "HeadConfig",
     "TrainConfig",
     "TrainingConfig",
+    "TransferConfig",
 ]
 
 
@@ -22,10 +25,15 @@ class DataConfig(Strict):
 
     Parameters
     ----------
-    store : str
-        A folder written by ``spectrolabe ingest``.
+    store : str or tuple of str
+        A folder written by ``spectrolabe ingest``, or several, each of its own label catalogue and
+        known by the name of its folder.
+    reference : str
+        The store whose label scale is kept. Each other one gets an offset for every label, learnt
+        with the weights; empty = labels of all stores are taken as they are.
     labels : tuple of str
-        Registry names to predict; a star that lacks some still teaches the others.
+        Registry names to learn; a star that lacks some still teaches the others. A model that
+        starts from another one predicts all labels of that one, whatever is learnt here.
     split : str
         Rows whose split has this name are used; empty = all rows.
     selection, calibration : float
@@ -40,7 +48,8 @@ class DataConfig(Strict):
         Spectra with a lower S/N are left out.
     """
 
-    store: str
+    store: str | tuple[str, ...]
+    reference: str = ""
     labels: tuple[str, ...] = ("teff", "logg", "fe_h")
     split: str = ""
     selection: Fraction = 0.1
@@ -57,6 +66,55 @@ class DataConfig(Strict):
             raise ValueError("folds must be 0 (one model) or at least 2")
         return self
 
+    @model_validator(mode="after")
+    def _reference_is_a_store(self) -> DataConfig:
+        names = [Path(store).name for store in self.stores]
+        if len(set(names)) < len(names) or not names:
+            raise ValueError(f"stores must be folders of different names, found {names}")
+        if self.reference and self.reference not in names:
+            raise ValueError(f"reference must be one of the stores {names}")
+        return self
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The stores, also when there is one."""
+        return (self.store,) if isinstance(self.store, str) else self.store
+
+
+class HeadConfig(Strict):
+    """The last layer and its loss; see `spectrolabe.models.heads`.
+
+    Parameters
+    ----------
+    kind : str
+        ``gaussian``: mean, standard deviation and correlation. ``binned``: a histogram of each
+        label, with the same correlation.
+    bins : int
+        Of each label, for ``binned``. A bin should be no wider than the errors hoped for.
+    asymmetric : bool
+        Histograms learn by the asymmetric loss, which looks away from stars that are easy.
+    gamma_positive, gamma_negative : float
+        Its focusing exponents: of the bins with the label, and of those without it.
+    embedding : float
+        Weight of the loss that puts stars of like labels side by side in the embedding; 0 = none.
+    embedding_width : int
+        Numbers of the embedding, where it has a weight.
+    """
+
+    kind: Literal["gaussian", "binned"] = "gaussian"
+    bins: Annotated[int, Field(ge=8)] = 64
+    asymmetric: bool = False
+    gamma_positive: Annotated[float, Field(ge=0.0)] = 1.0
+    gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
+    embedding: Annotated[float, Field(ge=0.0)] = 0.0
+    embedding_width: Count = 32
+
+    @model_validator(mode="after")
+    def _asymmetric_needs_bins(self) -> HeadConfig:
+        if self.asymmetric and self.kind != "binned":
+            raise ValueError("asymmetric is a loss of histograms: kind must be 'binned'")
+        return self
+
 
 class EncoderConfig(Strict):
     """Size of the encoder; see `spectrolabe.models.encoder`."""
@@ -67,6 +125,7 @@ class EncoderConfig(Strict):
     heads: Count = 4
     token_layers: Annotated[int, Field(ge=0)] = 1
     dropout: Fraction = 0.1
+    head: HeadConfig = HeadConfig()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> EncoderConfig:
@@ -118,6 +177,40 @@ class TrainingConfig(Strict):
     mixed_precision: str = "no"
 
 
+class TransferConfig(Strict):
+    """What a model starts from, and what of it may change; see `spectrolabe.training.transfer`.
+
+    Parameters
+    ----------
+    start : str
+        A run, a folder of a model or the name of a released one; empty = random weights.
+    recipe : str
+        ``full``: all weights learn. ``head``: the head alone. ``lowrank``: the head, and a change of
+        low rank of every matrix of the trunk.
+    rank : int
+        Of that change.
+    trunk_rate : float
+        Learning rate of the trunk, in units of that of the head.
+    pull : float
+        Weight of the squared distance of the weights to those of the start (L2-SP).
+    sky_weight : float
+        Weight of a batch of the simulated sky beside each batch of the store, where there is a sky.
+    """
+
+    start: str = ""
+    recipe: Literal["full", "head", "lowrank"] = "full"
+    rank: Count = 4
+    trunk_rate: Positive = 1.0
+    pull: Annotated[float, Field(ge=0.0)] = 0.0
+    sky_weight: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _recipes_need_a_start(self) -> TransferConfig:
+        if not self.start and self.recipe != "full":
+            raise ValueError(f"recipe {self.recipe!r} needs a start")
+        return self
+
+
 class TrainConfig(Strict):
     """Everything that ``spectrolabe train`` needs."""
 
@@ -126,3 +219,4 @@ class TrainConfig(Strict):
     encoder: EncoderConfig = EncoderConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
+    transfer: TransferConfig = TransferConfig()
