@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import kstest, lognorm, norm, spearmanr
 
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale
-from spectrolabe.models.posterior import LabelModel, LabelPosterior
+from spectrolabe.models.posterior import SCORES, LabelModel, LabelPosterior
 
 NAMES = ("teff", "logg", "fe_h")
 
@@ -159,3 +160,86 @@ def test_the_protocol_tells_models_from_other_things(posterior):
 
     assert isinstance(Constant(), LabelModel)
     assert not isinstance(posterior, LabelModel)
+
+
+# marginals with levels
+
+
+def levels_of(quantile):
+    """Levels of a distribution with this quantile function of probabilities."""
+    return quantile(norm.cdf(SCORES))
+
+
+@pytest.fixture
+def skewed(posterior):
+    """The second star's logg is log-normal; all else is normal."""
+    levels = posterior.mean[..., None] + posterior.sigma[..., None] * SCORES
+    levels[1, 1] = levels_of(lambda p: lognorm.ppf(p, 0.5))
+    mean, covariance = posterior.mean.copy(), posterior.covariance.copy()
+    mean[1, 1], covariance[1, 1, 1] = lognorm.mean(0.5), lognorm.var(0.5)
+    return LabelPosterior(NAMES, mean, covariance, posterior.star_id, levels)
+
+
+def test_levels_of_a_normal_change_nothing(posterior):
+    levels = posterior.mean[..., None] + posterior.sigma[..., None] * SCORES
+    same = LabelPosterior(NAMES, posterior.mean, posterior.covariance, posterior.star_id, levels)
+    probabilities = [1e-6, 0.01, 0.3, 0.999, 0.99999]
+    np.testing.assert_allclose(same.quantiles(probabilities), posterior.quantiles(probabilities))
+    values = posterior.mean + posterior.sigma * [[-5.0, 0.3, 1.0], [0.0, 2.0, 7.0]]
+    np.testing.assert_allclose(same.scores(values), [[-5.0, 0.3, 1.0], [0.0, 2.0, 7.0]], atol=1e-9)
+    np.testing.assert_allclose(same.scores(values), posterior.scores(values), atol=1e-9)
+    draws = [p.samples(np.random.default_rng(3), 50) for p in (same, posterior)]
+    np.testing.assert_allclose(*draws)
+
+
+def test_quantiles_and_scores_of_a_skewed_marginal(skewed):
+    probabilities = np.array([0.01, 0.16, 0.5, 0.8, 0.99])
+    expected = lognorm.ppf(probabilities, 0.5)
+    np.testing.assert_allclose(skewed.quantiles(probabilities)[:, 1, 1], expected, rtol=1e-3)
+    for probability, value in zip(probabilities, expected, strict=True):
+        found = skewed.scores(np.full((2, 3), value))[1, 1]
+        assert norm.cdf(found) == pytest.approx(probability, abs=1e-3)
+    assert np.isnan(skewed.scores(np.full((2, 3), np.nan))).all()
+
+
+def test_samples_are_joined_by_a_gaussian_copula(skewed):
+    draws = skewed.samples(np.random.default_rng(1), 40_000)
+    assert kstest(draws[:, 1, 1], lognorm(0.5).cdf).statistic < 0.01
+    rank = spearmanr(draws[:, 0, 0], draws[:, 0, 2]).statistic
+    assert rank == pytest.approx(6 / np.pi * np.arcsin(0.6 / 2), abs=0.01)
+
+
+def test_a_marginal_of_two_values_has_steps():
+    levels = np.where(SCORES < 0, -1.0, 1.0)[None, None]
+    two = LabelPosterior(("fe_h",), [[0.0]], [[[1.0]]], ["a"], levels)
+    np.testing.assert_array_equal(two.quantiles([0.1, 0.4, 0.6, 0.9])[:, 0, 0], [-1, -1, 1, 1])
+    assert two.scores([[0.0]])[0, 0] == pytest.approx(0.0, abs=0.1)
+    assert two.scores([[-1.1]])[0, 0] == -np.inf
+    assert two.scores([[1.1]])[0, 0] == np.inf
+    assert set(np.round(two.samples(np.random.default_rng(0), 9).ravel(), 6)) == {-1.0, 1.0}
+
+
+def test_levels_move_with_their_labels_and_stars(skewed):
+    part = skewed.select(["logg", "fe_h"]).take([1])
+    np.testing.assert_array_equal(part.levels[0], skewed.levels[1, [1, 2]])
+    unknown = np.array([[False, False, False], [False, True, False]])
+    partial = skewed.without(unknown)
+    assert np.isnan(partial.mean[1, 1])
+    assert np.isnan(partial.levels[1, 1]).all()
+    assert np.isnan(partial.quantiles([0.5])[0, 1, 1])
+    assert np.isfinite(np.delete(partial.mean.ravel(), 4)).all()
+    assert np.isfinite(partial.levels[0]).all()
+    assert np.isnan(partial.samples(np.random.default_rng(0), 3)[:, 1, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda levels: levels[..., :-1], r"posterior\.levels: expected shape \(2, 3, 57\)"),
+        (lambda levels: levels[..., ::-1], "levels of teff that ascend, found levels that fall"),
+        (lambda levels: np.where(levels == levels[1, 2, 9], np.nan, levels), "giant.*fe_h.*NaN"),
+    ],
+)
+def test_what_are_no_levels_is_an_error(skewed, change, message):
+    with pytest.raises(InputError, match=message):
+        LabelPosterior(NAMES, skewed.mean, skewed.covariance, skewed.star_id, change(skewed.levels))

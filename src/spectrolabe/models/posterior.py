@@ -14,16 +14,21 @@ from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.labels import Labels, label, read_only
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["LabelModel", "LabelPosterior"]
+__all__ = ["SCORES", "LabelModel", "LabelPosterior"]
+
+SCORES = read_only(np.linspace(-3.5, 3.5, 57))
+"""Normal scores of the probabilities at which a marginal that is not normal has its `levels`."""
 
 SYMMETRY = 1e-6  # largest difference of two mirrored correlations that rounding may leave
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """Normal posteriors of L labels for N stars; the arrays cannot be written.
+    """Posteriors of L labels for N stars; the arrays cannot be written.
 
-    A label on which the spectrum holds no information has NaN mean and NaN covariance.
+    The marginals are normal unless they have ``levels``, their quantiles; correlated as a normal
+    distribution is in either case, that is, by a Gaussian copula. A label on which the spectrum
+    holds no information has NaN mean, covariance and levels.
 
     Parameters
     ----------
@@ -35,18 +40,22 @@ class LabelPosterior:
         Symmetric, with positive variances.
     star_id : ndarray of str, shape (N,)
         What the rows belong to.
+    levels : ndarray, shape (N, L, Q), float64, optional
+        Quantiles of each marginal at the probabilities whose normal scores are `SCORES`; what is
+        between two of them is linear in the normal score, so that those of a normal are exact.
 
     Raises
     ------
     InputError
-        If a name is unknown or repeated, shapes disagree, a variance is not positive, or a
-        covariance is not symmetric.
+        If a name is unknown or repeated, shapes disagree, a variance is not positive, a covariance
+        is not symmetric, or levels do not ascend.
     """
 
     names: tuple[str, ...]
     mean: NDArray
     covariance: NDArray
     star_id: NDArray
+    levels: NDArray | None = None
 
     def __post_init__(self) -> None:
         put = lambda key, value: object.__setattr__(self, key, value)  # noqa: E731
@@ -54,6 +63,8 @@ class LabelPosterior:
         put("mean", read_only(self.mean, np.float64))
         put("covariance", read_only(self.covariance, np.float64))
         put("star_id", read_only(np.asarray(self.star_id, dtype=str)))
+        if self.levels is not None:
+            put("levels", read_only(self.levels, np.float64))
         self._check()
 
     def _check(self) -> None:
@@ -63,6 +74,8 @@ class LabelPosterior:
             raise InputError("posterior", expected="each name once", found=f"{self.names}")
         stars, labels = len(self.star_id), len(self.names)
         shapes = {"mean": (stars, labels), "covariance": (stars, labels, labels)}
+        if self.levels is not None:
+            shapes["levels"] = (stars, labels, len(SCORES))
         for what, shape in shapes.items():
             found = getattr(self, what).shape
             if found != shape:
@@ -85,6 +98,19 @@ class LabelPosterior:
                 f"posterior of {self.star_id[row]}",
                 expected="a symmetric covariance",
                 found=f"mirrored correlations that differ by {np.nanmax(skew[row]):.3g}",
+            )
+        if self.levels is not None:
+            self._check_levels(self.levels)
+
+    def _check_levels(self, levels: NDArray) -> None:
+        falls = (np.diff(levels, axis=2) < 0).any(axis=2)
+        lost = np.isfinite(self.mean) & ~np.isfinite(levels).all(axis=2)
+        if (falls | lost).any():
+            row, column = np.argwhere(falls | lost)[0]
+            raise InputError(
+                f"posterior of {self.star_id[row]}",
+                expected=f"finite levels of {self.names[column]} that ascend",
+                found="levels that fall" if falls[row, column] else "NaN or infinite levels",
             )
 
     @classmethod
@@ -151,10 +177,46 @@ class LabelPosterior:
             raise InputError(
                 "quantiles", expected="probabilities between 0 and 1", found=f"{probabilities}"
             )
-        return self.mean + ndtri(probabilities)[:, None, None] * self.sigma
+        scores = np.broadcast_to(
+            ndtri(probabilities)[:, None, None], (len(probabilities), *self.mean.shape)
+        )
+        return self._at(scores)
+
+    def scores(self, values: ArrayLike) -> NDArray:
+        """Return the normal scores of values, shape (N, L): of a normal marginal, the pulls.
+
+        The cumulative probability at a value is the normal distribution function of its score.
+
+        Parameters
+        ----------
+        values : array_like, shape (N, L)
+            NaN where not known.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if self.levels is None:
+            return (values - self.mean) / self.sigma
+        below = (self.levels <= values[..., None]).sum(axis=-1) - 1
+        i = np.clip(below, 0, len(SCORES) - 2)
+        low, high = _pair(self.levels, i)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # where the outermost levels are one value, what is beyond it is infinitely far
+            part = np.where(values == high, 1.0, (values - low) / (high - low))
+        return SCORES[i] + (SCORES[1] - SCORES[0]) * part
+
+    def _at(self, scores: NDArray) -> NDArray:
+        """Values at normal scores of shape (n, N, L)."""
+        if self.levels is None:
+            return self.mean + scores * self.sigma
+        step = SCORES[1] - SCORES[0]
+        place = (scores - SCORES[0]) / step
+        i = np.clip(np.floor(place), 0, len(SCORES) - 2).astype(np.intp)
+        low, high = _pair(self.levels, i)
+        return low + (place - i) * (high - low)
 
     def samples(self, rng: np.random.Generator, n: int) -> NDArray:
         """Draw from the posterior, shape (n, N, L); NaN labels stay NaN.
+
+        Marginals with levels are joined by a Gaussian copula of the stated correlation.
 
         Raises
         ------
@@ -173,20 +235,42 @@ class LabelPosterior:
             )
         root = vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :]
         normal = rng.standard_normal((n, *self.mean.shape))
-        return self.mean + self.sigma * np.einsum("nij,snj->sni", root, normal)
+        return self._at(np.einsum("nij,snj->sni", root, normal))
 
     def select(self, names: Sequence[str]) -> LabelPosterior:
         """Return the same stars with only these labels, in this order."""
         columns = self.index(names)
         covariance = self.covariance[:, columns][:, :, columns]
-        return LabelPosterior(tuple(names), self.mean[:, columns], covariance, self.star_id)
+        levels = None if self.levels is None else self.levels[:, columns]
+        return LabelPosterior(tuple(names), self.mean[:, columns], covariance, self.star_id, levels)
 
     def take(self, rows: ArrayLike) -> LabelPosterior:
         """Return these rows (indices or a boolean array)."""
         rows = np.asarray(rows)
+        levels = None if self.levels is None else self.levels[rows]
         return LabelPosterior(
-            self.names, self.mean[rows], self.covariance[rows], self.star_id[rows]
+            self.names, self.mean[rows], self.covariance[rows], self.star_id[rows], levels
         )
+
+    def without(self, unknown: ArrayLike) -> LabelPosterior:
+        """Return the same posteriors, without the labels of stars that are told to be unknown.
+
+        Parameters
+        ----------
+        unknown : array_like of bool, shape (N, L)
+        """
+        unknown = np.asarray(unknown, dtype=bool)
+        covariance = self.covariance.copy()
+        covariance[unknown[:, :, None] | unknown[:, None, :]] = np.nan
+        mean = np.where(unknown, np.nan, self.mean)
+        levels = None if self.levels is None else np.where(unknown[..., None], np.nan, self.levels)
+        return LabelPosterior(self.names, mean, covariance, self.star_id, levels)
+
+
+def _pair(levels: NDArray, i: NDArray) -> tuple[NDArray, NDArray]:
+    """Levels i and i + 1 of every marginal; i of shape (N, L) or (n, N, L)."""
+    stars, labels = np.ogrid[: levels.shape[0], : levels.shape[1]]
+    return levels[stars, labels, i], levels[stars, labels, i + 1]
 
 
 @runtime_checkable
