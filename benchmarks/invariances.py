@@ -24,7 +24,7 @@ from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.pixels import row_of
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Spectrum, resample
-from spectrolabe.training.data import halved
+from spectrolabe.training.augmentation import halved
 
 SPECTRA = 64
 SEED = 4

@@ -34,7 +34,8 @@ from spectrolabe.models.pixels import collate
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter, open_store
-from spectrolabe.training.data import Sample, Splits, batches, load_sample
+from spectrolabe.training.augmentation import batches
+from spectrolabe.training.data import Sample, Splits, load_sample
 from spectrolabe.training.loop import Run, epoch
 from spectrolabe.training.trainer import EncoderTask
 

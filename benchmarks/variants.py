@@ -40,7 +40,7 @@ def row(name: str, config: TrainConfig) -> list[str]:
     rate = np.median([json.loads(line)["spectra_per_second"] for line in lines])
     truth = splits.calibration.labels
     residual = scale.unscale(encode_sample(encoder, splits.calibration)[0]) - truth.values
-    use = sample.store.column("snr")[splits.calibration.rows] > SNR_CUT
+    use = splits.calibration.column("snr") > SNR_CUT
     if "teff" in truth.names:
         use &= truth["teff"] < TEFF_CUT
     residual = residual[use]

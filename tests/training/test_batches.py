@@ -7,7 +7,8 @@ import numpy as np
 from spectrolabe.config import DataConfig
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter, open_store
-from spectrolabe.training.data import batches, load_sample
+from spectrolabe.training.augmentation import batches
+from spectrolabe.training.data import load_sample
 
 PIXELS = (150, 170, 700, 3000)
 
@@ -36,7 +37,7 @@ def _shuffled(sample):
     rng = np.random.default_rng(3)
     return [
         [int(v) for v in pixels.flux[:, 0]]
-        for pixels, _ in batches(sample, 8, rng=rng, targets=np.zeros((60, 1)))
+        for pixels, _ in batches(sample, 8, rng=rng)
     ]
 
 

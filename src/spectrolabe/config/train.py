@@ -117,9 +117,22 @@ class HeadConfig(Strict):
 
 
 class EncoderConfig(Strict):
-    """Size of the encoder; see `spectrolabe.models.encoder`."""
+    """Size of the encoder; see `spectrolabe.models.encoder`.
+
+    Parameters
+    ----------
+    width, latents, blocks, heads, token_layers : int
+    filters : int
+        By how many filters the pixels of a token are read; a wavelength mixes them.
+    shortest_period : float
+        Of the encoding of wavelength, in ln(wavelength): about that of two tokens.
+    dropout : float
+    head : HeadConfig
+    """
 
     width: Count = 64
+    filters: Count = 1
+    shortest_period: Positive = 0.012
     latents: Count = 12
     blocks: Count = 2
     heads: Count = 4
@@ -185,8 +198,8 @@ class TransferConfig(Strict):
     start : str
         A run, a folder of a model or the name of a released one; empty = random weights.
     recipe : str
-        ``full``: all weights learn. ``head``: the head alone. ``lowrank``: the head, and a change of
-        low rank of every matrix of the trunk.
+        ``full``: all weights learn. ``head``: the head alone. ``lowrank``: the head, and a change
+        of low rank of every matrix of the trunk.
     rank : int
         Of that change.
     trunk_rate : float

@@ -1,51 +1,85 @@
-"""Training data: stars of a store, split by star, varied each time they are seen."""
+"""Training data: spectra of stores with what catalogues say of their stars, split by star."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.spatial import cKDTree
 
-from spectrolabe.config import AugmentationConfig, DataConfig
+from spectrolabe.config import DataConfig
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.labels import Labels
-from spectrolabe.models.pixels import PixelBatch, PixelRow, collate, velocities
-from spectrolabe.spectra.store import Store
-from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+from spectrolabe.models.pixels import PixelRow, velocities
+from spectrolabe.spectra.store import Store, open_store
 
-__all__ = ["Sample", "Splits", "augment", "batches", "halved", "load_sample", "split_stars"]
+__all__ = ["FEWEST", "Sample", "Splits", "load_sample", "open_stores", "split_stars"]
 
-TILT_CENTRE, TILT_WIDTH = 8.9, 0.5  # of the smooth continuum distortion in ln(wavelength / Å)
-ARM_LOST = 0.3  # chance that one of the two arms of a cut spectrum is not seen
+FEWEST = 20  # stars to train on from random weights
+SAME_PLACE = 1.0  # arcsec within which stars of two stores are one star
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a store to learn from: one row is one spectrum with the labels of its star."""
+    """What to learn from: N pairs of a spectrum and what a catalogue says of its star.
 
-    store: Store
+    A star of several catalogues is there once for each of them with each of its spectra, so that
+    every spectrum is told what every catalogue says.
+
+    Parameters
+    ----------
+    stores : tuple of Store
+        Each with spectra and a label catalogue.
+    source, rows : ndarray of int, shape (N,)
+        Number of the store of the spectrum, and its row there.
+    rv : ndarray, shape (N,)
+        Velocity to be taken out, km/s.
+    labels : Labels
+        With the star of each pair.
+    catalogue : ndarray of int, shape (N,)
+        Number of the store that the labels are of.
+    """
+
+    stores: tuple[Store, ...]
+    source: NDArray
     rows: NDArray
     rv: NDArray
     labels: Labels
+    catalogue: NDArray
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, index: NDArray) -> Sample:
         """Return part of the sample (indices or a boolean array)."""
-        labels = self.labels.take(index)
-        return replace(self, rows=self.rows[index], rv=self.rv[index], labels=labels)
+        return replace(
+            self,
+            labels=self.labels.take(index),
+            **{name: getattr(self, name)[index] for name in ("source", "rows", "rv", "catalogue")},
+        )
+
+    def with_labels(self, names: Sequence[str]) -> Sample:
+        """Return the sample with these labels, NaN where it had none."""
+        return replace(self, labels=_widened(self.labels, names))
+
+    def arrays(self, i: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Return wavelength, flux, ivar and resolution of one spectrum as views of its store."""
+        return self.stores[self.source[i]].arrays(int(self.rows[i]))
+
+    def column(self, name: str) -> NDArray:
+        """Return one value per spectrum, shape (N,), as `Store.column` gives it."""
+        columns = [store.column(name) for store in self.stores]
+        if len(columns) == 1:
+            return columns[0][self.rows]
+        found = [columns[k][row] for k, row in zip(self.source, self.rows, strict=True)]
+        return np.array(found, dtype=np.result_type(*columns))
 
     def pixels(self, index: NDArray) -> list[PixelRow]:
-        """Return the spectra of some entries of the sample as views of the store."""
-        return [
-            PixelRow(*self.store.arrays(int(self.rows[i])), rv=float(self.rv[i])) for i in index
-        ]
+        """Return the spectra of some entries of the sample as views of the stores."""
+        return [PixelRow(*self.arrays(int(i)), rv=float(self.rv[i])) for i in index]
 
 
 @dataclass(frozen=True)
@@ -57,40 +91,145 @@ class Splits:
     calibration: Sample
 
 
-def load_sample(store: Store, config: DataConfig) -> Sample:
-    """Return the rows of a store that a configuration asks for.
+def open_stores(config: DataConfig) -> tuple[Store, ...]:
+    """Open the stores of a configuration."""
+    return tuple(open_store(path) for path in config.stores)
+
+
+def load_sample(
+    stores: Store | Sequence[Store], config: DataConfig, *, fewest: int = FEWEST
+) -> Sample:
+    """Return what a configuration asks for of one or more stores.
+
+    A star is known by its id. Stars of several stores that are at one place of the sky are one
+    star, whatever their ids.
+
+    Parameters
+    ----------
+    stores : Store or sequence of Store
+        Each may lack some of the labels, not all of them.
+    config : DataConfig
+    fewest : int
+        Stars without which nothing can be learnt.
 
     Raises
     ------
     InputError
-        If a label is not in the store, the split is not, or too few stars are left.
+        If no store has a label, the split is not in a store, or too few stars are left.
     """
+    stores = (stores,) if isinstance(stores, Store) else tuple(stores)
     for name in config.labels:
-        if name not in store.names:
-            raise unknown_name(store.path, name, store.names, kind="label of this store")
+        if not any(name in store.names for store in stores):
+            known = sorted({known for store in stores for known in store.names})
+            raise unknown_name(_paths(stores), name, known, kind="label of this store")
+    rows = [_used(store, config) for store in stores]
+    stars = _stars(stores)
+    labels = [
+        replace(_widened(store.labels, config.labels), star_id=star).take(use)
+        for store, star, use in zip(stores, stars, rows, strict=True)
+    ]
+    found = _paired(stores, rows, labels)
+    count = len(np.unique(found.labels.star_id))
+    if count < fewest:
+        raise InputError(
+            _paths(stores),
+            expected=f"at least {fewest} stars with labels",
+            found=f"{count} with split {config.split!r}, S/N >= {config.min_snr}, a known label"
+            + (" and the quality cut of the survey" if config.quality_cut else ""),
+            fix="Loosen data.split, data.min_snr or data.quality_cut, or ingest more stars."
+            + (
+                ""
+                if fewest < FEWEST
+                else " Fewer are enough for a model that starts from another one, see [transfer]."
+            ),
+        )
+    return found
+
+
+def _paths(stores: Sequence[Store]) -> str:
+    return ", ".join(str(store.path) for store in stores)
+
+
+def _used(store: Store, config: DataConfig) -> NDArray:
+    """Rows of a store that pass the cuts, with or without labels."""
     split = store.column("split")
     if config.split and config.split not in split:
         raise unknown_name(
             store.path, config.split, set(split.tolist()), kind="split of this store"
         )
-    labels = store.labels.select(config.labels)
-    use = np.isfinite(labels.values).any(axis=1)
-    use &= store.column("snr") >= config.min_snr
+    use = store.column("snr") >= config.min_snr
     if config.quality_cut:
         use &= store.column("good")
     if config.split:
         use &= split == config.split
-    rows = np.flatnonzero(use)
-    stars = len(np.unique(labels.star_id[rows]))
-    if stars < 20:
-        raise InputError(
-            store.path,
-            expected="at least 20 stars with labels",
-            found=f"{stars} with split {config.split!r}, S/N >= {config.min_snr}, a known label"
-            + (" and the quality cut of the survey" if config.quality_cut else ""),
-            fix="Loosen data.split, data.min_snr or data.quality_cut, or ingest more stars.",
-        )
-    return Sample(store, rows, velocities(store)[rows], labels.take(rows))
+    return np.flatnonzero(use)
+
+
+def _widened(labels: Labels, names: Sequence[str]) -> Labels:
+    """Labels in the order asked for; NaN for those that there are not."""
+    shape = (len(labels), len(names))
+    values, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
+    known = [name for name in names if name in labels.names]
+    at, of = [list(names).index(name) for name in known], labels.index(known)
+    values[:, at], sigma[:, at] = labels.values[:, of], labels.sigma[:, of]
+    return Labels(tuple(names), values, sigma, labels.star_id)
+
+
+def _stars(stores: Sequence[Store]) -> list[NDArray]:
+    """Star ids of each store; a star at the place of one of an earlier store has the id of that."""
+    found = [store.column("star_id").astype(object) for store in stores]
+    if len(stores) > 1:
+        places = [_directions(store) for store in stores]
+        for k in range(1, len(stores)):
+            for earlier in range(k):
+                _rename(found[k], places[k], found[earlier], places[earlier])
+    return [np.asarray(ids, dtype=str) for ids in found]
+
+
+def _rename(ids: NDArray, place: NDArray, earlier: NDArray, earlier_place: NDArray) -> None:
+    here, there = (np.flatnonzero(np.isfinite(p[:, 0])) for p in (place, earlier_place))
+    if not len(here) or not len(there):
+        return
+    radius = np.deg2rad(SAME_PLACE / 3600.0)
+    tree = cKDTree(earlier_place[there])
+    distance, nearest = tree.query(place[here], distance_upper_bound=radius)
+    same = {
+        ids[i]: earlier[there[j]]
+        for i, j, d in zip(here, nearest, distance, strict=True)
+        if np.isfinite(d)
+    }
+    ids[:] = [same.get(star, star) for star in ids]
+
+
+def _directions(store: Store) -> NDArray:
+    """Unit vectors to the stars, shape (N, 3); NaN where the place is not known."""
+    ra, dec = np.deg2rad(store.column("ra")), np.deg2rad(store.column("dec"))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+def _paired(stores: Sequence[Store], rows: Sequence[NDArray], labels: Sequence[Labels]) -> Sample:
+    """Pair every spectrum with its own labels, and with those of its star in other catalogues."""
+    entry: list[dict[str, int]] = []  # of each catalogue: a row with labels for every star
+    for one in labels:
+        known = np.flatnonzero(np.isfinite(one.values).any(axis=1))
+        entry.append({one.star_id[i]: int(i) for i in known[::-1]})
+    pairs = []
+    for k, one in enumerate(labels):
+        known = np.isfinite(one.values).any(axis=1)
+        for i, star in enumerate(one.star_id):
+            for c in range(len(stores)):
+                if c == k and known[i]:
+                    pairs.append((k, rows[k][i], c, i))
+                elif c != k and star in entry[c]:
+                    pairs.append((k, rows[k][i], c, entry[c][star]))
+    source, row, catalogue, index = np.array(pairs, dtype=int).reshape(-1, 4).T
+    start = np.cumsum([0, *(len(one) for one in labels)])[catalogue] + index
+    every = lambda name: np.concatenate([getattr(one, name) for one in labels])[start]  # noqa: E731
+    rv = np.empty(len(row))
+    for k, store in enumerate(stores):
+        rv[source == k] = velocities(store)[row[source == k]]
+    joined = Labels(labels[0].names, every("values"), every("sigma"), every("star_id"))
+    return Sample(tuple(stores), source, row, rv, joined, catalogue)
 
 
 def split_stars(sample: Sample, config: DataConfig, seed: int, fold: int = 0) -> Splits:
@@ -118,131 +257,3 @@ def split_stars(sample: Sample, config: DataConfig, seed: int, fold: int = 0) ->
 
 def _uniform(star: str, seed: int) -> float:
     return zlib.crc32(f"{seed}:{star}".encode()) / 2**32
-
-
-def batches(
-    sample: Sample,
-    batch_size: int,
-    *,
-    rng: np.random.Generator | None = None,
-    augmentation: AugmentationConfig | None = None,
-    targets: NDArray | None = None,
-) -> Iterator[tuple[PixelBatch, Tensor]]:
-    """Yield (pixels, scaled labels) over a sample once; in order when no ``rng`` is given.
-
-    Parameters
-    ----------
-    sample : Sample
-    batch_size : int
-        Stars a batch.
-    rng : Generator, optional
-        Shuffles, and drives the augmentation.
-    augmentation : AugmentationConfig, optional
-        Needs ``rng``.
-    targets : ndarray, shape (N, L), optional
-        Scaled labels; all NaN when not given.
-    """
-    if targets is None:
-        targets = np.full(sample.labels.values.shape, np.nan)
-    for index in _indices(sample, batch_size, rng):
-        rows = sample.pixels(index)
-        target = torch.from_numpy(targets[index]).float()
-        if augmentation is None or rng is None:
-            yield collate([[row] for row in rows]), target
-        else:
-            yield _augmented(rows, augmentation, rng), target
-
-
-def _indices(sample: Sample, batch_size: int, rng: np.random.Generator | None) -> Iterator[NDArray]:
-    """Entries of each batch; those of a shuffled one are of similar length, to pad little."""
-    order = np.arange(len(sample)) if rng is None else rng.permutation(len(sample))
-    groups = [order]
-    if rng is not None:
-        pixels = np.array([len(sample.store.arrays(int(sample.rows[i]))[0]) for i in order])
-        kind = np.floor(np.log2(np.maximum(pixels, 1)))
-        groups = [order[kind == one] for one in np.unique(kind)]
-    found = [
-        group[start : start + batch_size]
-        for group in groups
-        for start in range(0, len(group), batch_size)
-    ]
-    if rng is not None and len(groups) > 1:
-        found = [found[i] for i in rng.permutation(len(found))]
-    yield from found
-
-
-def _augmented(
-    rows: Sequence[PixelRow], config: AugmentationConfig, rng: np.random.Generator
-) -> PixelBatch:
-    """Return a batch in which every spectrum is varied as the configuration says."""
-    rows = [halved(row) if rng.random() < config.halve else row for row in rows]
-    stars = [_cut(row, rng) if rng.random() < config.cut else [row] for row in rows]
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    return augment(collate(stars), config, generator)
-
-
-def augment(
-    pixels: PixelBatch, config: AugmentationConfig, generator: torch.Generator
-) -> PixelBatch:
-    """Return the batch with velocity errors, noise, continuum distortions and lost pixels.
-
-    Works on the device of the batch; the generator must be of that device.
-    """
-    count, device = len(pixels.flux), pixels.flux.device
-    normal = lambda *shape: torch.randn(*shape, generator=generator, device=device)  # noqa: E731
-    uniform = lambda *shape: torch.rand(*shape, generator=generator, device=device)  # noqa: E731
-    velocity = (config.velocity / SPEED_OF_LIGHT) * normal(count, 1).double()
-    log_wavelength = pixels.log_wavelength + velocity
-    added = config.noise * uniform(count, 1) * (uniform(count, 1) < 0.7)
-    sigma = torch.where(pixels.ivar > 0, pixels.ivar.clamp(min=1e-30).rsqrt(), 0.0)
-    flux = pixels.flux + added * sigma * normal(*pixels.flux.shape)
-    x = ((log_wavelength - TILT_CENTRE) / TILT_WIDTH).float()
-    wave = torch.sin(3.0 * x + 2.0 * torch.pi * uniform(count, 1))
-    bend = (
-        normal(count, 1) * x
-        + 0.5 * normal(count, 1) * (2 * x**2 - 1)
-        + 0.3 * normal(count, 1) * wave
-    )
-    shape = torch.exp(config.tilt * bend)
-    lost = uniform(*flux.shape) < 2.0 * config.drop_pixels * uniform(count, 1)
-    ivar = torch.where(lost, 0.0, pixels.ivar / ((1.0 + added**2) * shape**2))
-    return replace(pixels, log_wavelength=log_wavelength, flux=flux * shape, ivar=ivar)
-
-
-def halved(row: PixelRow) -> PixelRow:
-    """Return a spectrum with neighbouring pixels merged in pairs, weighted by ivar."""
-    even = len(row.flux) // 2 * 2
-    wavelength, flux, ivar = (
-        np.asarray(array[:even], dtype=np.float64).reshape(-1, 2)
-        for array in (row.wavelength, row.flux, row.ivar)
-    )
-    total = ivar.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        mean = (np.where(ivar > 0, flux, 0.0) * ivar).sum(axis=1) / np.where(total > 0, total, 1.0)
-    resolution = row.resolution
-    if np.size(resolution) > 1:
-        resolution = np.asarray(resolution)[:even].reshape(-1, 2).mean(axis=1)
-    return PixelRow(
-        wavelength.mean(axis=1),
-        mean.astype(np.float32),
-        total.astype(np.float32),
-        resolution,
-        row.rv,
-    )
-
-
-def _cut(row: PixelRow, rng: np.random.Generator) -> list[PixelRow]:
-    """Return a spectrum as two arms cut at a random pixel, sometimes only one of them."""
-    at = int(rng.uniform(0.2, 0.8) * len(row.flux))
-    arms = [_part(row, slice(None, at)), _part(row, slice(at, None))]
-    arms = [arm for arm in arms if (arm.ivar > 0).sum() >= 50]
-    if len(arms) == 2 and rng.random() < ARM_LOST:
-        return [arms[int(rng.integers(2))]]
-    return arms or [row]
-
-
-def _part(row: PixelRow, part: slice) -> PixelRow:
-    resolution = (
-        row.resolution if np.size(row.resolution) == 1 else np.asarray(row.resolution)[part]
-    )
-    return PixelRow(row.wavelength[part], row.flux[part], row.ivar[part], resolution, row.rv)

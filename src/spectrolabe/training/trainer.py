@@ -1,34 +1,34 @@
-"""Training of the encoder, and what makes a released model of it: `train`."""
+"""Training of the encoder: `train`."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spectrolabe import __version__
 from spectrolabe.config import TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.checkpoint import save_estimator
 from spectrolabe.models.encoder import Encoder
-from spectrolabe.models.estimator import Estimator, encode
-from spectrolabe.models.heads import correlated_t_loss
 from spectrolabe.models.tokens import tokenise
-from spectrolabe.models.uncertainty import Coverage, Recalibration
-from spectrolabe.spectra.store import open_store
-from spectrolabe.training.data import Sample, Splits, batches, load_sample, split_stars
+from spectrolabe.training import offsets, transfer
+from spectrolabe.training.augmentation import batches
+from spectrolabe.training.data import FEWEST, Sample, Splits, load_sample, open_stores, split_stars
 from spectrolabe.training.loop import Run, begin, learn
+from spectrolabe.training.release import Sky, encode_sample, finished, on_unseen
+from spectrolabe.training.transfer import Start, continued, read_start
 
-__all__ = ["EncoderTask", "encode_sample", "fit", "train"]
+__all__ = ["EncoderTask", "fit", "train"]
 
-REFERENCES = 5000  # training stars kept for the coverage
+OFFSET = "offset"  # the parameter of an encoder in training that holds those of the catalogues
+OFFSET_GAIN = 0.3  # part of the way that an offset goes in an epoch
+FEWEST_FROM_START = 5  # stars
 
 
 def train(
@@ -37,6 +37,7 @@ def train(
     *,
     only: int | None = None,
     progress: bool = True,
+    sky: Sky | None = None,
 ) -> Path:
     """Train, recalibrate and write a model; an interrupted call continues where it was.
 
@@ -50,6 +51,8 @@ def train(
         several processes or machines share the work; a last call without it finishes the run.
     progress : bool
         Show a progress bar.
+    sky : Sky, optional
+        A simulated sky to learn from beside the stores.
 
     Returns
     -------
@@ -59,24 +62,31 @@ def train(
     Raises
     ------
     InputError
-        If the store does not have what the configuration asks for, or the run was begun with
-        another configuration.
+        If the store does not have what the configuration asks for, the model to start from does
+        not fit it, or the run was begun with another configuration.
     """
+    start = read_start(config.transfer)
+    if start is not None:
+        config = continued(config, start)
     output = begin(output, config)
-    sample = load_sample(open_store(config.data.store), config.data)
-    scale = LabelScale.fit(sample.labels)
+    fewest = FEWEST if start is None else FEWEST_FROM_START
+    sample = load_sample(open_stores(config.data), config.data, fewest=fewest)
+    scale = LabelScale.fit(sample.labels) if start is None else start.estimator.scale
+    sample = sample.with_labels(scale.names)
     folds = config.data.folds
     unseen = []
     for part in range(folds + 1) if only is None else [only]:
         splits = _splits(sample, config, part)
-        name = f"fold-{part}" if part < folds else "all"
-        encoder = fit(config, splits, scale, output / name, progress=progress)
+        task = EncoderTask(config, splits, scale, start=start, sky=sky)
+        folder = output / (f"fold-{part}" if part < folds else "all")
+        encoder, offset = _learnt(task, folder, progress=progress)
         if only is None and len(splits.calibration):
-            unseen.append(_unseen(encoder, splits.train, splits.calibration, scale))
+            unseen.append(on_unseen(encoder, splits.train, splits.calibration, scale, offset))
     if only is not None:
         return output
-    estimator = _finish(config, encoder, scale, splits.train, unseen)
-    return save_estimator(estimator, output)
+    return save_estimator(
+        finished(config, encoder, scale, splits.train, unseen, start, sky), output
+    )
 
 
 def _splits(sample: Sample, config: TrainConfig, part: int) -> Splits:
@@ -90,100 +100,6 @@ def _splits(sample: Sample, config: TrainConfig, part: int) -> Splits:
     return split_stars(sample, config.data, config.training.seed, part)
 
 
-class _Unseen(NamedTuple):
-    """What a model says of stars it has not seen, and how much farther out they lie."""
-
-    residual: NDArray
-    sigma: NDArray
-    snr: NDArray
-    farther: float
-
-
-def _unseen(encoder: Encoder, train: Sample, unseen: Sample, scale: LabelScale) -> _Unseen:
-    mean, covariance, embedding = encode_sample(encoder, unseen)
-    reference = encode_sample(encoder, train)[2]
-    return _Unseen(
-        scale.scale(unseen.labels.values) - mean,
-        np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
-        unseen.store.column("snr")[unseen.rows],
-        Coverage.fit(reference, embedding).limit / Coverage.fit(reference).limit,
-    )
-
-
-def encode_sample(encoder: Encoder, sample: Sample) -> tuple[NDArray, NDArray, NDArray]:
-    """Return scaled mean (N, L), scaled covariance (N, L, L) and embedding (N, D) of a sample."""
-    encoder.eval()
-    device = next(encoder.parameters()).device
-    parts = [encode(encoder, pixels.to(device)) for pixels, _ in batches(sample, 32)]
-    mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return mean, covariance, embedding
-
-
-def _finish(
-    config: TrainConfig,
-    encoder: Encoder,
-    scale: LabelScale,
-    train: Sample,
-    unseen: Sequence[_Unseen],
-) -> Estimator:
-    residual, sigma, snr = (
-        np.concatenate([getattr(part, name) for part in unseen])
-        for name in ("residual", "sigma", "snr")
-    )
-    rng = np.random.default_rng(config.training.seed)
-    chosen = rng.permutation(len(train))[:REFERENCES]
-    reference = encode_sample(encoder, train.take(np.sort(chosen)))[2]
-    inside = Coverage.fit(reference)
-    limit = inside.limit * float(np.median([part.farther for part in unseen]))
-    return Estimator(
-        encoder.cpu(),
-        scale,
-        Recalibration.fit(residual, sigma, snr),
-        Coverage(inside.reference, inside.width, limit),
-        _card(config, train, residual, scale),
-    )
-
-
-def _card(
-    config: TrainConfig, train: Sample, residual: NDArray, scale: LabelScale
-) -> dict[str, Any]:
-    """What the model eats, what it was trained on, and its errors on stars not trained on."""
-    store = train.store
-    column = lambda name: store.column(name)[train.rows]  # noqa: E731
-    edges = [store.arrays(int(i))[0][[0, -1]] for i in train.rows]
-    resolution = [np.median(store.arrays(int(i))[3]) for i in train.rows]
-    spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual, axis=0)), axis=0)
-    digest = hashlib.sha256("\n".join(sorted(column("spectrum_id"))).encode()).hexdigest()
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(train.labels.values, [0.001, 0.999], axis=0)
-    return {
-        "name": config.name,
-        "spectrolabe_version": __version__,
-        "encoder": config.encoder.model_dump(),
-        "configuration": config.model_dump(mode="json", exclude={"data": {"store"}}),
-        "training_data": {
-            "store": Path(config.data.store).name,
-            "spectra": len(train),
-            "stars": len(np.unique(train.labels.star_id)),
-            "surveys": sorted(set(column("survey"))),
-            "spectrum_ids_sha256": digest,
-            "wavelength_range": [float(min(e[0] for e in edges)), float(max(e[1] for e in edges))],
-            "resolution_range": [float(min(resolution)), float(max(resolution))],
-            "snr_range": [float(v) for v in np.quantile(column("snr"), [0.01, 0.99])],
-            "label_range": {
-                name: [float(low[i]), float(high[i])] for i, name in enumerate(scale.names)
-            },
-            "label_spread": dict(
-                zip(scale.names, np.nanstd(train.labels.values, axis=0).tolist(), strict=True)
-            ),
-        },
-        "input": "native pixels (vacuum Angstrom, at rest by the survey's own velocity), ivar, R",
-        "recalibrated_on": f"{len(residual)} spectra of stars that the predicting weights had not "
-        + ("seen (cross-fitting)" if config.data.folds else "seen (a split of its own)"),
-        "unseen_mad": dict(zip(scale.names, (spread * scale.width).tolist(), strict=True)),
-    }
-
-
 class EncoderTask:
     """Labels of stars from their spectra, for `spectrolabe.training.loop.learn`.
 
@@ -192,49 +108,135 @@ class EncoderTask:
     config : TrainConfig
     splits : Splits
     scale : LabelScale
+    start : Start, optional
+        What the weights are before the first step; random when not given.
+    sky : Sky, optional
+        One of its losses goes with each batch of the stores, with the weight
+        ``config.transfer.sky_weight``.
     """
 
-    def __init__(self, config: TrainConfig, splits: Splits, scale: LabelScale) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        splits: Splits,
+        scale: LabelScale,
+        *,
+        start: Start | None = None,
+        sky: Sky | None = None,
+    ) -> None:
         torch.manual_seed(config.training.seed)
-        self.model: torch.nn.Module = Encoder(config.encoder, len(scale.names))
-        self.config, self.scale = config, scale
+        self.config, self.scale, self.sky = config, scale, sky
         self.train, self.selection = splits.train, splits.selection
-        self.targets = scale.scale(splits.train.labels.values)
+        if start is None:
+            encoder = Encoder(config.encoder, len(scale.names))
+            encoder.head.set_range(
+                torch.from_numpy(scale.scale(splits.train.labels.values)).float()
+            )
+        else:
+            encoder = transfer.encoder_from(start, config.encoder)
+            transfer.prepare(encoder, config.transfer)
+        self.free = self._catalogues(encoder)
+        self.encoder = encoder
+        self.model: torch.nn.Module = encoder
         self.spectra, self.selects = len(splits.train), len(splits.selection) > 0
         self.steps = math.ceil(self.spectra / config.training.batch_size)
+
+    def _catalogues(self, encoder: Encoder) -> NDArray | None:
+        """Give the encoder a parameter of offsets, if there are any; which of them may move."""
+        data = self.config.data
+        if not data.reference:
+            return None
+        self.reference = offsets.number_of_reference(data)
+        free = offsets.identified(self.train, self.reference)
+        free[self.reference] = False
+        zero = torch.nn.Parameter(torch.zeros(free.shape, dtype=torch.float64), requires_grad=False)
+        encoder.register_parameter(OFFSET, zero)
+        return free
+
+    def shifted(self, model: torch.nn.Module, sample: Sample) -> NDArray:
+        """Return the scaled labels of a sample on the scale of the reference, shape (N, L)."""
+        scaled = self.scale.scale(sample.labels.values)
+        return scaled if self.free is None else scaled - _offset(model)[sample.catalogue]
 
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Yield the loss of each batch of varied spectra."""
         return _epoch(run, self, rng)
 
     def score(self, model: torch.nn.Module) -> tuple[float, dict[str, Any]]:
-        """Return the mean scaled error of the labels, and the error of each."""
+        """Return the mean scaled error of the labels that are known, and the error of each."""
         mean = encode_sample(cast(Encoder, model), self.selection)[0]
-        residual = self.scale.scale(self.selection.labels.values) - mean
-        spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0)
-        errors = dict(zip(self.scale.names, (spread * self.scale.width).tolist(), strict=True))
+        residual = np.abs(self.shifted(model, self.selection) - mean)
+        known = np.isfinite(residual).any(axis=0)
+        spread = 1.4826 * np.nanmedian(residual[:, known], axis=0)
+        names = [name for name, use in zip(self.scale.names, known, strict=True) if use]
+        errors = dict(zip(names, (spread * self.scale.width[known]).tolist(), strict=True))
         return float(np.mean(spread)), {"mad": errors}
+
+
+def _offset(model: torch.nn.Module) -> NDArray:
+    return model.get_parameter(OFFSET).detach().cpu().numpy()
 
 
 def _epoch(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[torch.Tensor]:
     """One pass over the training stars."""
-    accelerator, augmentation = run.accelerator, task.config.augmentation
-    for pixels, target in batches(
-        task.train,
-        task.config.training.batch_size,
-        rng=rng,
-        augmentation=augmentation,
-        targets=task.targets,
+    accelerator, settings = run.accelerator, task.config.augmentation
+    sky = None if task.sky is None else _endless(task.sky, run, rng)
+    targets = torch.from_numpy(task.shifted(task.model, task.train)).float()
+    residual = np.full(targets.shape, np.nan)
+    for pixels, index in batches(
+        task.train, task.config.training.batch_size, rng=rng, augmentation=settings
     ):
         tokens = tokenise(pixels.to(accelerator.device))
-        keep = torch.rand(tokens.valid.shape, device=accelerator.device) >= augmentation.drop_tokens
+        keep = torch.rand(tokens.valid.shape, device=accelerator.device) >= settings.drop_tokens
+        target = targets[torch.from_numpy(index)].to(accelerator.device)
         with accelerator.autocast():
             output = run.model(tokens, pixels.star.to(accelerator.device), keep)
-        yield correlated_t_loss(output, target.to(accelerator.device))
+        loss = task.encoder.head.loss(output, target)
+        if task.free is not None:
+            residual[index] = (target - output.mean).detach().cpu().numpy()
+        if sky is not None:
+            loss = loss + task.config.transfer.sky_weight * next(sky)
+        yield loss
+    if task.free is not None:
+        _move_offsets(task, residual)
+
+
+def _endless(sky: Sky, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    own = np.random.default_rng(int(rng.integers(2**62)))
+    while True:
+        yield from sky.losses(run, own)
+
+
+def _move_offsets(task: EncoderTask, residual: NDArray) -> None:
+    """Bring the offsets nearer to what the residuals of an epoch say."""
+    free = cast(NDArray, task.free)
+    step = offsets.difference(residual, task.train.catalogue, task.reference, len(free))
+    offset = task.model.get_parameter(OFFSET)
+    step = OFFSET_GAIN * np.where(free, np.nan_to_num(step), 0.0)
+    offset.data += torch.from_numpy(step).to(offset.device)
+
+
+def _learnt(task: EncoderTask, folder: Path, *, progress: bool) -> tuple[Encoder, NDArray | None]:
+    """Fit; the encoder without a trace of how it was fitted, and the offsets of catalogues."""
+    config = task.config
+    title = f"{config.name} {folder.name}"
+    learnt = learn(task, config.training, folder, title=title, progress=progress)
+    encoder, offset = transfer.merge(cast(Encoder, learnt)), None
+    if task.free is not None:
+        offset = np.where(task.free, _offset(encoder), np.nan)
+        offset[task.reference] = 0.0
+        del encoder._parameters[OFFSET]
+    return encoder, offset
 
 
 def fit(
-    config: TrainConfig, splits: Splits, scale: LabelScale, folder: Path, *, progress: bool = True
+    config: TrainConfig,
+    splits: Splits,
+    scale: LabelScale,
+    folder: Path,
+    *,
+    start: Start | None = None,
+    progress: bool = True,
 ) -> Encoder:
     """Fit the weights of one encoder, or return those of a finished fit.
 
@@ -246,6 +248,8 @@ def fit(
     scale : LabelScale
     folder : Path
         Of ``state.safetensors`` and ``metrics.jsonl``.
+    start : Start, optional
+        As in `EncoderTask`.
     progress : bool
 
     Returns
@@ -253,5 +257,4 @@ def fit(
     Encoder
         The exponential moving average of the weights, at the best epoch if there is a selection.
     """
-    task, title = EncoderTask(config, splits, scale), f"{config.name} {folder.name}"
-    return cast(Encoder, learn(task, config.training, folder, title=title, progress=progress))
+    return _learnt(EncoderTask(config, splits, scale, start=start), folder, progress=progress)[0]

@@ -1,0 +1,214 @@
+"""From fitted weights to a model that can be released: recalibration and coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectrolabe.config import TrainConfig
+from spectrolabe.errors import InputError
+from spectrolabe.labels import Labels, LabelScale
+from spectrolabe.models.encoder import Encoder
+from spectrolabe.models.estimator import Estimator, encode
+from spectrolabe.models.uncertainty import Coverage, Recalibration
+from spectrolabe.training.augmentation import batches
+from spectrolabe.training.card import make_card
+from spectrolabe.training.data import Sample
+from spectrolabe.training.loop import Run
+from spectrolabe.training.offsets import MeasuredOffsets, measure, number_of_reference
+from spectrolabe.training.transfer import Start
+
+__all__ = ["Sky", "Unseen", "encode_sample", "finished", "on_unseen"]
+
+REFERENCES = 5000  # training stars kept for the coverage
+FEWEST = 30  # stars with a label, below which the recalibration of the start is kept
+FEWEST_TO_WIDEN = 5  # stars, below which they cannot tell that it is too narrow
+
+
+class Sky(Protocol):
+    """A simulated sky to learn from beside real stars."""
+
+    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Yield losses of the model of a run, each on a new batch; begun again where it ends."""
+
+    def references(
+        self, encoder: Encoder, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray, Labels]:
+        """Return embeddings (K, D) of about ``count`` stars, and their labels."""
+
+
+def encode_sample(encoder: Encoder, sample: Sample) -> tuple[NDArray, NDArray, NDArray]:
+    """Return scaled mean (N, L), scaled covariance (N, L, L) and embedding (N, D) of a sample."""
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    parts = [encode(encoder, pixels.to(device)) for pixels, _ in batches(sample, 32)]
+    mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mean, covariance, embedding
+
+
+class Unseen(NamedTuple):
+    """What a model says of stars it has not seen, and how much farther out they lie.
+
+    Parameters
+    ----------
+    residual, sigma : ndarray, shape (N, L)
+        Scaled label on the scale of the reference less estimate, and its standard deviation.
+    sample : Sample
+        N entries.
+    farther : float
+        Distance to the training stars in units of the distance of these to each other.
+    offset : ndarray, shape (C, L), optional
+        Of each catalogue, scaled, as taken off its labels.
+    """
+
+    residual: NDArray
+    sigma: NDArray
+    sample: Sample
+    farther: float
+    offset: NDArray | None
+
+
+def on_unseen(
+    encoder: Encoder, train: Sample, unseen: Sample, scale: LabelScale, offset: NDArray | None
+) -> Unseen:
+    """Try an encoder on stars that it has not seen.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    train, unseen : Sample
+    scale : LabelScale
+    offset : ndarray, shape (C, L), optional
+        Of each catalogue, scaled.
+    """
+    mean, covariance, embedding = encode_sample(encoder, unseen)
+    reference = encode_sample(encoder, train)[2]
+    residual = scale.scale(unseen.labels.values) - mean
+    if offset is not None:
+        residual = residual - offset[unseen.catalogue]
+    return Unseen(
+        residual,
+        np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+        unseen,
+        Coverage.fit(reference, embedding).limit / Coverage.fit(reference).limit,
+        offset,
+    )
+
+
+def finished(
+    config: TrainConfig,
+    encoder: Encoder,
+    scale: LabelScale,
+    train: Sample,
+    unseen: Sequence[Unseen],
+    start: Start | None = None,
+    sky: Sky | None = None,
+) -> Estimator:
+    """Return the estimator of fitted weights.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    encoder : Encoder
+    scale : LabelScale
+    train : Sample
+        What the weights were fitted to.
+    unseen : sequence of Unseen
+        By the same recipe, stars that were not fitted to; may be empty where there is a start.
+    start : Start, optional
+        What the weights were before.
+    sky : Sky, optional
+        What they were fitted to as well.
+    """
+    if not unseen and start is None:
+        raise InputError(
+            config.name,
+            expected="stars kept apart, on which uncertainties are recalibrated",
+            found=f"data.calibration = {config.data.calibration:g} and no data.folds",
+            fix="Only a model that starts from another one can do without.",
+        )
+    residual, measured = _residuals(config, unseen, len(scale.names))
+    recalibration, old = _recalibration(residual, unseen, start)
+    kept = tuple(scale.names[j] for j in old)
+    return Estimator(
+        encoder.cpu(),
+        scale,
+        recalibration,
+        _coverage(config, encoder, train, unseen, sky),
+        make_card(config, scale, train, residual, start, kept, measured),
+    )
+
+
+def _residuals(
+    config: TrainConfig, unseen: Sequence[Unseen], labels: int
+) -> tuple[NDArray, MeasuredOffsets | None]:
+    """Residuals of all unseen stars on the scale of the reference, and the offsets they tell."""
+    if not unseen:
+        return np.empty((0, labels)), None
+    residual = np.concatenate([part.residual for part in unseen])
+    if not config.data.reference:
+        return residual, None
+    catalogue = np.concatenate([part.sample.catalogue for part in unseen])
+    star = np.concatenate([part.sample.labels.star_id for part in unseen])
+    reference = number_of_reference(config.data)
+    rng = np.random.default_rng(config.training.seed)
+    found = measure(residual, catalogue, star, reference, len(config.data.stores), rng)
+    learnt = np.mean([cast(NDArray, part.offset) for part in unseen], axis=0)
+    return (
+        residual - found.value[catalogue],
+        MeasuredOffsets(learnt + found.value, found.sigma),
+    )
+
+
+def _recalibration(
+    residual: NDArray, unseen: Sequence[Unseen], start: Start | None
+) -> tuple[Recalibration, list[int]]:
+    """Recalibrate on unseen stars; with too few of them, keep what the start has, not narrower.
+
+    Also returns the columns of the labels whose recalibration is that of the start.
+    """
+    sigma = np.concatenate([part.sigma for part in unseen] or [residual])
+    snr = np.concatenate([part.sample.column("snr") for part in unseen] or [np.empty(0)])
+    enough = np.isfinite(residual).sum(axis=0) >= FEWEST
+    if start is None or enough.all():
+        return Recalibration.fit(residual, sigma, snr), []
+    old = start.estimator.recalibration
+    terms = np.array([old.shift, old.scale, old.floor, old.noise])
+    terms[1:] *= _widening(residual, old.sigma(sigma, snr))
+    if enough.any():
+        fitted = Recalibration.fit(residual[:, enough], sigma[:, enough], snr)
+        terms[:, enough] = [fitted.shift, fitted.scale, fitted.floor, fitted.noise]
+    return Recalibration(*terms), np.flatnonzero(~enough).tolist()
+
+
+def _widening(residual: NDArray, sigma: NDArray) -> NDArray:
+    """Factors by which the uncertainties of a start must grow, at least 1, shape (L,)."""
+    factor = np.ones(residual.shape[1])
+    for j in range(len(factor)):
+        known = np.isfinite(residual[:, j])
+        if known.sum() >= FEWEST_TO_WIDEN:
+            pull = np.abs(residual[known, j]) / sigma[known, j]
+            factor[j] = max(1.0, np.quantile(pull, 0.683))
+    return factor
+
+
+def _coverage(
+    config: TrainConfig,
+    encoder: Encoder,
+    train: Sample,
+    unseen: Sequence[Unseen],
+    sky: Sky | None,
+) -> Coverage:
+    rng = np.random.default_rng(config.training.seed)
+    chosen = np.sort(rng.permutation(len(train))[:REFERENCES])
+    reference = encode_sample(encoder, train.take(chosen))[2]
+    if sky is not None:
+        simulated, _ = sky.references(encoder, REFERENCES, rng)
+        reference = np.concatenate([reference, simulated])
+    inside = Coverage.fit(reference)
+    farther = float(np.median([part.farther for part in unseen])) if unseen else 1.0
+    return Coverage(inside.reference, inside.width, inside.limit * farther)
