@@ -103,7 +103,7 @@ class LabelPosterior:
             self._check_levels(self.levels)
 
     def _check_levels(self, levels: NDArray) -> None:
-        falls = (np.diff(levels, axis=2) < 0).any(axis=2)
+        falls: NDArray = np.any(np.diff(levels, axis=2) < 0, axis=2)
         lost = np.isfinite(self.mean) & ~np.isfinite(levels).all(axis=2)
         if (falls | lost).any():
             row, column = np.argwhere(falls | lost)[0]

@@ -1,4 +1,4 @@
-"""The loss against scipy's distributions, and what missing labels may do."""
+"""The normal head: its loss against scipy's distributions, and what missing labels may do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from spectrolabe.models.heads import BALANCE, DEGREES, CorrelatedHead, HeadOutput, correlated_t_loss
+from spectrolabe.models.heads import CorrelatedHead, HeadOutput, correlated_t_loss
+from spectrolabe.models.heads.gaussian import BALANCE, DEGREES
 
 
 def output(mean, log_sigma, correlation) -> HeadOutput:

@@ -1,0 +1,31 @@
+"""What every head gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["HeadOutput"]
+
+
+@dataclass
+class HeadOutput:
+    """A correlated distribution of L scaled labels for each of S stars.
+
+    Parameters
+    ----------
+    mean, log_sigma : Tensor, shape (S, L)
+    correlation : Tensor, shape (S, L, L)
+        Positive definite, with a diagonal of ones.
+    embedding : Tensor, shape (S, D)
+        What the head saw last, or what an embedding loss ordered; distances in it measure coverage.
+    logits : Tensor, shape (S, L, K), optional
+        Logarithms of the probabilities of K bins, less a constant; of heads that have bins.
+    """
+
+    mean: Tensor
+    log_sigma: Tensor
+    correlation: Tensor
+    embedding: Tensor
+    logits: Tensor | None = None
