@@ -18,7 +18,7 @@ from spectrolabe.models.posterior import SCORES
 __all__ = ["BinnedHead", "asymmetric_loss", "bin_targets", "cross_entropy"]
 
 SMOOTHING = 0.75  # bins, by which the target is spread; see `bin_targets`
-WRONG = 0.01  # of the labels may be grossly wrong; see `cross_entropy`
+WRONG = 0.02  # of the labels may be grossly wrong; see `cross_entropy`
 FINEST = 0.1  # bins, the least standard deviation that a histogram can tell
 INSIDE = (0.001, 0.999)  # quantiles of the training labels that the bins hold
 MARGIN = 0.05  # of the range between them, on either side
@@ -200,7 +200,7 @@ def bin_targets(value: Tensor, edges: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     """Return the cross-entropy of each label, shape (S, L): proper, and robust to wrong labels.
 
-    Any label may be wrong with a probability of 1 per cent, and then is anywhere: the histogram is
+    Any label may be wrong with a probability of 2 per cent, and then is anywhere: the histogram is
     that of the others. So a wrong label has no pull on a star whose histogram excludes it, as with
     the Student t of the other head, and histograms have no far tails for the sake of such labels.
 
