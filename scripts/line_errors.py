@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.inference.fit import fit
-from spectrolabe.inference.masks import BLUE
+from spectrolabe.synthesis.limits import BLUE
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.spectra import Spectrum
 

@@ -7,15 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from spectrolabe.inference.masks import (
-    BLUE,
-    TELLURIC,
-    UNMODELLED,
-    telluric_mask,
-    unmodelled,
-    usable_ivar,
-)
+from spectrolabe.inference.masks import TELLURIC, telluric_mask, unmodelled, usable_ivar
 from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.synthesis.limits import BLUE, UNMODELLED
 from tests.inference.made_up import EMULATOR
 
 WAVELENGTH = np.arange(6200.0, 9000.0, 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spectrolabe.config.emulator import EmulatorConfig, EmulatorTrainConfig, GridsConfig
 from spectrolabe.config.grid import GridConfig, SpectraConfig, StarsConfig
 from spectrolabe.config.loading import load_config, load_training
+from spectrolabe.config.stream import SkyTrainConfig, StreamConfig
 from spectrolabe.config.train import (
     AugmentationConfig,
     DataConfig,
@@ -24,8 +25,10 @@ __all__ = [
     "GridConfig",
     "GridsConfig",
     "HeadConfig",
+    "SkyTrainConfig",
     "SpectraConfig",
     "StarsConfig",
+    "StreamConfig",
     "TrainConfig",
     "TrainingConfig",
     "TransferConfig",

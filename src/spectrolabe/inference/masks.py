@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,9 @@ from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.surveys import SURVEYS
+from spectrolabe.synthesis.limits import BLUE, BLUE_LOW, LOW_RESOLUTION, UNMODELLED
 
-__all__ = ["BLUE", "TELLURIC", "UNMODELLED", "Core", "telluric_mask", "unmodelled", "usable_ivar"]
+__all__ = ["TELLURIC", "telluric_mask", "unmodelled", "usable_ivar"]
 
 TELLURIC: tuple[tuple[float, float], ...] = (
     (6277.0, 6322.0),  # O2, the gamma band
@@ -25,50 +25,6 @@ TELLURIC: tuple[tuple[float, float], ...] = (
 )
 """Vacuum Angstrom, observatory frame: bands deeper than about 5 per cent at R = 2000 from a good
 site at low airmass (Catanzaro 1997, Ap&SS 257, 161; Smette et al. 2015, A&A 576, A77, fig. 1)."""
-
-BLUE, BLUE_LOW, LOW_RESOLUTION = 4000.0, 4100.0, 5000.0
-"""Vacuum Angstrom, at rest: pixels below `BLUE`, and at lower R than ``LOW_RESOLUTION`` below
-``BLUE_LOW``, are left out. There lines crowd, the continuum is nowhere seen, and models of the Sun
-in LTE absorb more than the Sun. At high R lines that are wrong show one by one, and are clipped."""
-
-
-class Core(NamedTuple):
-    """The core of a strong line, which forms above what a model atmosphere in LTE describes.
-
-    Parameters
-    ----------
-    centre : float
-        Vacuum Angstrom, at rest.
-    half : float
-        Half of the width that is left out, Angstrom; the FWHM of the instrument adds to it in
-        quadrature. The wings stay.
-    name : str
-    reason : str
-    """
-
-    centre: float
-    half: float
-    name: str
-    reason: str
-
-
-_BALMER = "NLTE and chromosphere: deeper than in LTE (Amarsi et al. 2018, A&A 615, A139)"
-_SODIUM = "NLTE (Lind et al. 2011, A&A 528, A103), interstellar, and sky"
-UNMODELLED: tuple[Core, ...] = (
-    Core(4102.9, 1.0, "Hδ", _BALMER),
-    Core(4341.7, 1.0, "Hγ", _BALMER),
-    Core(4862.7, 1.2, "Hβ", _BALMER),
-    Core(5891.6, 1.5, "Na I D2", _SODIUM),
-    Core(5897.6, 1.5, "Na I D1", _SODIUM),
-    Core(6564.6, 1.5, "Hα", _BALMER),
-    Core(
-        7775.8,
-        3.0,
-        "O I triplet",
-        "NLTE: LTE finds up to 0.6 dex too much (Amarsi et al. 2019, A&A 630, A104)",
-    ),
-)
-"""What is left out of all stars, beside the `BLUE` end. docs/fit.md has what each changes."""
 
 EARTH = 32.0  # km/s: the most by which the Earth's motion shifts a barycentric scale
 SPREAD = 1.0  # FWHM of the instrument by which a band reaches beyond its edges

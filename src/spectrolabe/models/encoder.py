@@ -8,19 +8,21 @@ pixels) and to each other (cheap), and a head reads labels from them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectrolabe.config import EncoderConfig
-from spectrolabe.models.heads import CorrelatedHead, HeadOutput
+from spectrolabe.models.heads import HeadOutput, make_head
 from spectrolabe.models.tokens import NODES, Tokens
 
 __all__ = ["Encoder"]
 
 FREQUENCIES = 32
-SHORTEST, LONGEST = 0.012, 2.0  # periods of the wavelength encoding in ln(wavelength)
+LONGEST = 2.0  # period of the wavelength encoding in ln(wavelength); the shortest is configured
 CONTENT_GAIN = 5.0  # lines are a few tens of per cent deep: brings the content to order one
 
 
@@ -51,34 +53,78 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor | None = None, seen: Seen | None = None) -> Tensor:
         """Return the update to be added to x, shape (S, Q, D).
 
         Parameters
         ----------
         x : Tensor, shape (S, Q, D)
-        tokens : Tensor, shape (S, T, D), optional
+        tokens : Tensor, shape (K, D), optional
             What is attended to, normalised; x itself when not given.
-        mask : Tensor, shape (S, T), bool, optional
-            Tokens that may be attended to.
+        seen : Seen, optional
+            Which of the tokens each of S stars has; with ``tokens``.
         """
         x = self.norm(x)
-        source = x if tokens is None else tokens
-        q, k, v = (
-            self._split(self.query(x)),
-            self._split(self.key(source)),
-            self._split(self.value(source)),
-        )
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
-        )
+        if tokens is None or seen is None:
+            key, value, mask = self.key(x), self.value(x), None
+        else:
+            key = F.embedding(seen.index, self.key(tokens))
+            value = F.embedding(seen.index, self.value(tokens))
+            mask = seen.mask[:, None, None, :]
+        q, k, v = (self._split(part) for part in (self.query(x), key, value))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         """(S, Q, D) -> (S, heads, Q, D / heads)."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+@dataclass
+class Seen:
+    """Which tokens each of S stars has.
+
+    Parameters
+    ----------
+    index : Tensor, shape (S, L), int64
+        Rows of the tokens of all spectra; anything where there are no more.
+    mask : Tensor, shape (S, L), bool
+        Where there are some, and they may be used.
+    """
+
+    index: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, valid: Sequence[Tensor], star: Tensor, spectrum: Tensor | None) -> Seen:
+        """Return the tokens of the spectra of each star, one spectrum after the other.
+
+        Parameters
+        ----------
+        valid : sequence of Tensor, each of shape (B', T')
+            Tokens that may be used, of the parts that make B spectra.
+        star, spectrum : Tensor, shape (E,)
+            See `Encoder.forward`.
+        """
+        device = star.device
+        size = torch.cat([torch.full((len(v),), v.shape[1], device=device) for v in valid])
+        begin = size.cumsum(0) - size
+        if spectrum is not None:
+            size, begin = size[spectrum], begin[spectrum]
+        before = size.cumsum(0) - size  # tokens of the spectra before
+        total = torch.zeros(int(star[-1]) + 1, dtype=torch.long, device=device)
+        total.index_add_(0, star, size)
+        place = torch.arange(int(size.sum()), device=device) - before.repeat_interleave(size)
+        row = begin.repeat_interleave(size) + place
+        of_star = star.repeat_interleave(size)
+        slot = torch.arange(len(row), device=device) - (total.cumsum(0) - total)[of_star]
+        index = torch.zeros(len(total), int(total.max()), dtype=torch.long, device=device)
+        mask = torch.zeros_like(index, dtype=torch.bool)
+        index[of_star, slot] = row
+        mask[of_star, slot] = torch.cat([v.flatten() for v in valid])[row]
+        # a star without a single good pixel still needs something to attend to
+        mask[:, 0] |= ~mask.any(dim=1)
+        return cls(index, mask)
 
 
 class Encoder(nn.Module):
@@ -96,12 +142,15 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, labels: int) -> None:
         super().__init__()
         width = config.width
-        frequency = torch.logspace(-math.log10(LONGEST), -math.log10(SHORTEST), FREQUENCIES)
+        shortest, filters = config.shortest_period, config.filters
+        frequency = torch.logspace(-math.log10(LONGEST), -math.log10(shortest), FREQUENCIES)
         self.register_buffer("frequency", 2.0 * math.pi * frequency, persistent=False)
-        self.content = nn.Linear(NODES, width)
+        self.content = nn.Linear(NODES, filters * width)
         self.quality = nn.Linear(4, width)
         self.place = nn.Sequential(
-            nn.Linear(2 * FREQUENCIES + 1, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * width)
+            nn.Linear(2 * FREQUENCIES + 1, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, (filters + 1) * width),
         )
         self.token_layers = nn.ModuleList(
             FeedForward(width, 2, config.dropout) for _ in range(config.token_layers)
@@ -114,67 +163,74 @@ class Encoder(nn.Module):
             FeedForward(width, 4, config.dropout) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = CorrelatedHead(config.latents * width, 2 * width, labels, config.dropout)
+        self.head = make_head(
+            config.head, config.latents * width, 2 * width, labels, config.dropout
+        )
 
-    def forward(self, tokens: Tokens, star: Tensor, keep: Tensor | None = None) -> HeadOutput:
+    def forward(
+        self,
+        tokens: Tokens | Sequence[Tokens],
+        star: Tensor,
+        keep: Tensor | None = None,
+        *,
+        spectrum: Tensor | None = None,
+    ) -> HeadOutput:
         """Return the distribution of the labels of each star.
 
         Parameters
         ----------
-        tokens : Tokens
-            Of B spectra.
-        star : Tensor, shape (B,), int64
+        tokens : Tokens or sequence of Tokens
+            Of B spectra altogether; parts of similar length are embedded apart, to pad little.
+        star : Tensor, shape (E,), int64
             Index of the star of each spectrum: ascending, from 0, without gaps.
         keep : Tensor, shape (B, T), bool, optional
-            Tokens that may be used; for hiding some in training.
+            Tokens that may be used; for hiding some in training. Only for one part.
+        spectrum : Tensor, shape (E,), int64, optional
+            Which of the B spectra each entry of ``star`` is, so that one spectrum may be seen
+            alone and together with others; each once, in order, when not given.
         """
-        valid = tokens.valid if keep is None else tokens.valid & keep
-        embedded, valid = _by_star(self._embed(tokens), valid, star)
-        # a star without a single good pixel still needs something to attend to
-        valid = valid.clone()
-        valid[:, 0] |= ~valid.any(dim=1)
-        embedded = self.token_norm(embedded)
-        x = self.latents.expand(len(embedded), -1, -1)
+        parts = [tokens] if isinstance(tokens, Tokens) else list(tokens)
+        valid = [part.valid for part in parts] if keep is None else [parts[0].valid & keep]
+        seen = Seen.of(valid, star, spectrum)
+        embedded = self.token_norm(torch.cat([self._embed(part).flatten(0, 1) for part in parts]))
+        x = self.latents.expand(len(seen.index), -1, -1)
         for cross, own, feed in zip(self.cross, self.own, self.feed, strict=True):
-            x = x + cross(x, embedded, valid)
+            x = x + cross(x, embedded, seen)
             x = x + own(x)
             x = x + feed(x)
         return self.head(self.norm(x).flatten(1))
 
     def _embed(self, tokens: Tokens) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
-        gain, offset = self._wavelength_table(tokens)
+        filters, offset = self._wavelength_table(tokens.places)
         parts = (
             tokens.log_snr - 4.0,
             tokens.coverage.mean(dim=-1) - 1.0,
             tokens.level,
             tokens.log_resolution,
         )
-        quality = torch.stack(parts, dim=-1)
-        content = self.content(CONTENT_GAIN * tokens.content)
-        x = torch.addcmul(offset + self.quality(quality), content, gain)
+        x = self.quality(torch.stack(parts, dim=-1)) + F.embedding(tokens.place, offset)
+        x = x + _filtered(CONTENT_GAIN * tokens.content, tokens.place, filters)
         for layer in self.token_layers:
             x = x + layer(x)
         return x
 
-    def _wavelength_table(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Gain and offset of every token, (B, T, D); computed once per distinct wavelength."""
-        wavelength, resolution = tokens.places[:, :1], tokens.places[:, 1:]
+    def _wavelength_table(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """What reads the pixels of a token at each of P wavelengths: (P, NODES, D) and (P, D)."""
+        wavelength, resolution = places[:, :1], places[:, 1:]
         phase = wavelength * self.frequency
         table = self.place(torch.cat([phase.sin(), phase.cos(), resolution - 8.0], dim=1))
-        gain, offset = table.chunk(2, dim=1)
-        return F.embedding(tokens.place, 1.0 + gain), F.embedding(tokens.place, offset)
+        width = self.latents.shape[1]
+        gain = 1.0 + table[:, :-width].unflatten(1, (-1, width))  # (P, filters, D)
+        weight = self.content.weight.unflatten(0, (-1, width))  # (filters, D, NODES)
+        filters = torch.einsum("pfd,fdn->pnd", gain, weight)
+        bias = self.content.bias.unflatten(0, (-1, width))
+        return filters, table[:, -width:] + (gain * bias).sum(dim=1)
 
 
-def _by_star(x: Tensor, valid: Tensor, star: Tensor) -> tuple[Tensor, Tensor]:
-    """Join the tokens of the spectra of each star: (B, T, D) -> (S, n T, D), and the mask."""
-    counts = torch.bincount(star)
-    most = int(counts.max())
-    if most == 1:
-        return x, valid
-    first = torch.cumsum(counts, 0) - counts
-    slot = torch.arange(len(star), device=star.device) - first[star]
-    joined = x.new_zeros(len(counts), most, *x.shape[1:])
-    mask = valid.new_zeros(len(counts), most, valid.shape[1])
-    joined[star, slot], mask[star, slot] = x, valid
-    return joined.flatten(1, 2), mask.flatten(1, 2)
+def _filtered(content: Tensor, place: Tensor, filters: Tensor) -> Tensor:
+    """Content of tokens, (B, T, NODES), read by the filters of their places: (B, T, D)."""
+    spectra = torch.arange(len(place), device=place.device)[:, None].expand_as(place)
+    of_place = content.new_zeros(len(filters), len(place), content.shape[2])
+    of_place[place, spectra] = content  # a spectrum has each place once
+    return torch.bmm(of_place, filters)[place, spectra]
