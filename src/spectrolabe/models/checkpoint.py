@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, from_numpy
 
 from spectrolabe.config import EncoderConfig
 from spectrolabe.errors import InputError
-from spectrolabe.labels import LABELS, LabelScale
+from spectrolabe.labels import LABELS, Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.uncertainty import Coverage, Recalibration
@@ -57,10 +58,7 @@ def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
         f"encoder.{name}": value.contiguous().cpu()
         for name, value in estimator.encoder.state_dict().items()
     }
-    arrays = {
-        "coverage.reference": estimator.coverage.reference.astype(np.float16),
-        "coverage.width": estimator.coverage.width,
-    }
+    arrays = _coverage_arrays(estimator.coverage, estimator.scale)
     tensors |= {name: from_numpy(np.array(array)) for name, array in arrays.items()}
     content = save(tensors)
     names = estimator.names
@@ -73,13 +71,14 @@ def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
                 "unit": LABELS[name].unit,
                 "centre": float(estimator.scale.centre[i]),
                 "width": float(estimator.scale.width[i]),
-                "shift": float(estimator.recalibration.shift[i]),
-                "sigma_scale": float(estimator.recalibration.scale[i]),
-                "sigma_floor": float(estimator.recalibration.floor[i]),
-                "sigma_noise": float(estimator.recalibration.noise[i]),
+                **_terms(estimator.recalibration, i),
             }
             for i, name in enumerate(names)
         ],
+        "recalibration_of_surveys": {
+            survey: {name: _terms(own, i) for i, name in enumerate(names)}
+            for survey, own in estimator.recalibration.surveys.items()
+        },
         "coverage_limit": estimator.coverage.limit,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         **{k: v for k, v in estimator.card.items() if k not in _OWN_KEYS},
@@ -89,7 +88,35 @@ def save_estimator(estimator: Estimator, folder: str | Path) -> Path:
     return folder
 
 
-_OWN_KEYS = {"format", "format_version", "labels", "coverage_limit", "weights_sha256"}
+_OWN_KEYS = {
+    "format",
+    "format_version",
+    "labels",
+    "recalibration_of_surveys",
+    "coverage_limit",
+    "weights_sha256",
+}
+TERMS = {"shift": "shift", "sigma_scale": "scale", "sigma_floor": "floor", "sigma_noise": "noise"}
+
+
+def _terms(recalibration: Recalibration, i: int) -> dict[str, float]:
+    """What the card says of the recalibration of one label."""
+    return {key: float(getattr(recalibration, term)[i]) for key, term in TERMS.items()}
+
+
+def _coverage_arrays(coverage: Coverage, scale: LabelScale) -> dict[str, NDArray]:
+    """The reference stars; their identifiers as the bytes of lines of text."""
+    arrays = {
+        "coverage.reference": coverage.reference.astype(np.float16),
+        "coverage.width": coverage.width,
+    }
+    if coverage.stars is not None:
+        stars = coverage.stars.select(scale.names)
+        identifiers = "\n".join(stars.star_id.tolist()).encode()
+        arrays["coverage.star_id"] = np.frombuffer(identifiers, dtype=np.uint8)
+        arrays["coverage.labels"] = scale.scale(stars.values).astype(np.float32)
+        arrays["coverage.sigma"] = (stars.sigma / scale.width).astype(np.float16)
+    return arrays
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -199,14 +226,37 @@ def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) 
     except RuntimeError as error:
         raise InputError(path, expected="weights of this encoder", found=str(error)) from error
     column = lambda key: np.array([entry[key] for entry in labels], dtype=float)  # noqa: E731
+    names = tuple(entry["name"] for entry in labels)
+    scale = LabelScale(names, column("centre"), column("width"))
     return Estimator(
         encoder,
-        LabelScale(tuple(entry["name"] for entry in labels), column("centre"), column("width")),
-        Recalibration(*map(column, ("shift", "sigma_scale", "sigma_floor", "sigma_noise"))),
-        Coverage(
-            tensors["coverage.reference"].float().numpy(),
-            tensors["coverage.width"].numpy(),
-            card["coverage_limit"],
-        ),
+        scale,
+        _recalibration(card, names),
+        _coverage(tensors, card["coverage_limit"], scale),
         card,
     )
+
+
+def _recalibration(card: Mapping[str, Any], names: Sequence[str]) -> Recalibration:
+    """That of all surveys together, and of each that has its own; old cards have none."""
+
+    def of(entries: Sequence[Mapping[str, float]], **surveys: Any) -> Recalibration:
+        shift, scale, floor, noise = (np.array([e[key] for e in entries], float) for key in TERMS)
+        return Recalibration(shift, scale, floor, noise, **surveys)
+
+    own = card.get("recalibration_of_surveys", {})
+    return of(
+        card["labels"],
+        surveys={survey: of([by[name] for name in names]) for survey, by in own.items()},
+    )
+
+
+def _coverage(tensors: Mapping[str, Tensor], limit: float, scale: LabelScale) -> Coverage:
+    reference, width = tensors["coverage.reference"], tensors["coverage.width"]
+    stars = None
+    if "coverage.star_id" in tensors:
+        identifiers = bytes(tensors["coverage.star_id"].numpy()).decode().split("\n")
+        values = scale.unscale(tensors["coverage.labels"].double().numpy())
+        sigma = tensors["coverage.sigma"].double().numpy() * scale.width
+        stars = Labels(scale.names, values, sigma, np.array(identifiers))
+    return Coverage(reference.float().numpy(), width.numpy(), limit, stars)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.pixels import PixelBatch, collate, row_of
@@ -18,7 +19,7 @@ from spectrolabe.models.tokens import tokenise
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["Estimate", "Estimator", "encode"]
+__all__ = ["Estimate", "Estimator", "Neighbours", "encode", "encode_with_levels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +32,45 @@ class Estimate:
         Before and after the recalibration of the uncertainties.
     distance : ndarray, shape (N,)
         To the training stars, in units of the coverage limit: above 1 a star is not covered.
+    embedding : ndarray, shape (N, D)
+        Where the stars are among the training stars.
     """
 
     raw: LabelPosterior
     calibrated: LabelPosterior
     distance: NDArray
+    embedding: NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The training stars that are most like each of N stars, the nearest first.
+
+    Parameters
+    ----------
+    star_id : ndarray of str, shape (N, n)
+        Of the training stars.
+    distance : ndarray, shape (N, n)
+        In units of the coverage limit.
+    labels : Labels
+        What the training stars were taught with: N n rows, those of the first star first.
+    """
+
+    star_id: NDArray
+    distance: NDArray
+    labels: Labels
+
+
+def encode(encoder: Encoder, pixels: PixelBatch) -> tuple[NDArray, NDArray, NDArray]:
+    """Return scaled mean (S, L), scaled covariance (S, L, L) and embedding (S, D) of a batch."""
+    return encode_with_levels(encoder, pixels)[:3]
 
 
 @torch.inference_mode()
-def encode(encoder: Encoder, pixels: PixelBatch) -> tuple[NDArray, NDArray, NDArray]:
-    """Return scaled mean (S, L), scaled covariance (S, L, L) and embedding (S, D) of a batch."""
+def encode_with_levels(
+    encoder: Encoder, pixels: PixelBatch
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return what `encode` does, and scaled levels, shape (S, L, Q); Q = 0 of a normal head."""
     output = encoder(tokenise(pixels), pixels.star)
     sigma = output.log_sigma.exp()
     covariance = output.correlation * sigma[:, :, None] * sigma[:, None, :]
@@ -48,6 +78,7 @@ def encode(encoder: Encoder, pixels: PixelBatch) -> tuple[NDArray, NDArray, NDAr
         output.mean.double().cpu().numpy(),
         covariance.double().cpu().numpy(),
         output.embedding.float().cpu().numpy(),
+        encoder.head.levels(output).double().cpu().numpy(),
     )
 
 
@@ -101,16 +132,34 @@ class Estimator:
         """
         device = next(self.encoder.parameters()).device
         parts = [
-            encode(self.encoder, collate([[row_of(s) for s in star] for star in chunk]).to(device))
+            encode_with_levels(
+                self.encoder, collate([[row_of(s) for s in star] for star in chunk]).to(device)
+            )
             for chunk in (stars[i : i + batch_size] for i in range(0, len(stars), batch_size))
         ]
-        mean, covariance, embedding = (np.concatenate(part) for part in zip(*parts, strict=True))
-        snr = np.array([np.sqrt(sum(s.snr**2 for s in star)) for star in stars])
-        ids = np.array([star[0].star_id for star in stars])
-        return self.physical(mean, covariance, embedding, snr, ids)
+        mean, covariance, embedding, levels = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
+        return self.physical(
+            mean,
+            covariance,
+            embedding,
+            np.array([np.sqrt(sum(s.snr**2 for s in star)) for star in stars]),
+            np.array([star[0].star_id for star in stars]),
+            surveys=[_survey_of(star) for star in stars],
+            levels=levels,
+        )
 
     def physical(
-        self, mean: NDArray, covariance: NDArray, embedding: NDArray, snr: NDArray, ids: NDArray
+        self,
+        mean: NDArray,
+        covariance: NDArray,
+        embedding: NDArray,
+        snr: NDArray,
+        ids: NDArray,
+        *,
+        surveys: Sequence[str] | None = None,
+        levels: NDArray | None = None,
     ) -> Estimate:
         """Return what `encode` gives in physical units, before and after recalibration.
 
@@ -120,18 +169,68 @@ class Estimator:
         snr : ndarray, shape (N,)
             S/N a pixel of all spectra of a star together.
         ids : ndarray of str, shape (N,)
+        surveys : sequence of str, length N, optional
+            Which survey has seen each star; empty for several. Not given, the recalibration is
+            that of all surveys together.
+        levels : ndarray, shape (N, L, Q), optional
+            As `encode_with_levels` gives them.
         """
-
-        def posterior(scaled: NDArray, spread: NDArray) -> LabelPosterior:
-            return LabelPosterior(
-                self.names, self.scale.unscale(scaled), self.scale.unscale_covariance(spread), ids
-            )
-
-        fixed = self.recalibration
+        fixed = self.recalibration.of([""] * len(mean) if surveys is None else surveys)
+        calibrated = fixed.covariance(covariance, snr)
+        quantiles = None if levels is None or levels.shape[-1] == 0 else levels
         return Estimate(
-            raw=posterior(mean, covariance),
-            calibrated=posterior(mean + fixed.shift, fixed.covariance(covariance, snr)),
+            raw=self._posterior(mean, covariance, ids, quantiles),
+            calibrated=self._posterior(
+                mean + fixed.shift,
+                calibrated,
+                ids,
+                None
+                if quantiles is None
+                else _moved(quantiles, mean, covariance, fixed, calibrated),
+            ),
             distance=self.coverage.distance(embedding) / self.coverage.limit,
+            embedding=embedding,
+        )
+
+    def _posterior(
+        self, mean: NDArray, covariance: NDArray, ids: NDArray, levels: NDArray | None
+    ) -> LabelPosterior:
+        """In physical units."""
+        unscale = self.scale.unscale
+        if levels is not None:
+            levels = np.moveaxis(unscale(np.moveaxis(levels, 2, 1)), 1, 2)
+        covariance = self.scale.unscale_covariance(covariance)
+        return LabelPosterior(self.names, unscale(mean), covariance, ids, levels)
+
+    def neighbours(
+        self, stars: Sequence[Sequence[Spectrum]] | Estimate, count: int = 5
+    ) -> Neighbours:
+        """Return the training stars that are nearest in the embedding.
+
+        Parameters
+        ----------
+        stars : sequence of sequence of Spectrum, or Estimate
+            As for `estimate`, or what it returned.
+        count : int
+            Of each star; all training stars that the model keeps where it has fewer.
+
+        Raises
+        ------
+        InputError
+            If the model does not say which stars its reference is.
+        """
+        estimate = stars if isinstance(stars, Estimate) else self.estimate(stars)
+        known = self.coverage.stars
+        if known is None:
+            raise InputError(
+                str(self.card.get("name", "model")),
+                expected="a model that says which training stars it keeps",
+                found="one that keeps their embeddings only",
+                fix="Train it again with this version.",
+            )
+        which, distance = self.coverage.nearest(estimate.embedding, min(count, len(known)))
+        return Neighbours(
+            known.star_id[which], distance / self.coverage.limit, known.take(which.ravel())
         )
 
     def predict(self, stars: Sequence[Sequence[Spectrum]]) -> LabelPosterior:
@@ -141,3 +240,19 @@ class Estimator:
     def predict_labels(self, stars: Sequence[Sequence[Spectrum]]) -> Labels:
         """Return values and standard deviations only."""
         return self.predict(stars).to_labels()
+
+
+def _survey_of(star: Sequence[Spectrum]) -> str:
+    """The survey of all spectra of a star; empty where there are several."""
+    surveys = {spectrum.survey for spectrum in star}
+    return surveys.pop() if len(surveys) == 1 else ""
+
+
+def _moved(
+    levels: NDArray, mean: NDArray, covariance: NDArray, fixed: Recalibration, calibrated: NDArray
+) -> NDArray:
+    """Levels shifted, and as much wider about the mean as the standard deviation is."""
+    before, after = (np.diagonal(c, axis1=1, axis2=2) for c in (covariance, calibrated))
+    ratio = np.sqrt(after / before)
+    new = (mean + fixed.shift)[..., None]
+    return new + (levels - mean[..., None]) * ratio[..., None]
