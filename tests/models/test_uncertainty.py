@@ -79,6 +79,16 @@ def test_coverage_flags_one_per_cent_of_its_own_kind_and_all_of_another():
     assert coverage.outside(far + 6.0).all()
 
 
+def test_rounding_of_a_dead_dimension_tells_nothing():
+    rng = np.random.default_rng(4)
+    reference, same = rng.normal(size=(2, 500, 3)) * [1.0, 1.0, 0.0] + [0.0, 0.0, 1e-7]
+    before = Coverage.fit(reference).distance(same)
+    same[:, 2] += 3e-4  # that of half precision, of a value of order one
+    np.testing.assert_allclose(Coverage.fit(reference).distance(same), before, rtol=0.02, atol=0.02)
+    same[:, 2] += 1.0
+    assert Coverage.fit(reference).outside(same).all()
+
+
 # per survey
 
 

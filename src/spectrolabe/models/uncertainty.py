@@ -22,6 +22,7 @@ FEWEST_OF_SURVEY = 100  # below which that of all surveys is nearer to the truth
 DEGREES = 4.0  # of the Student t by which a few per cent of wrong labels do not widen the rest
 LOWEST_SNR = 1.0  # below which the noise term grows no more
 NEIGHBOURS = 5
+FAINTEST = 0.01  # of the typical spread of the dimensions of an embedding
 INSIDE = 0.99  # of stars like the training stars count as covered
 
 
@@ -222,7 +223,9 @@ class Coverage:
             Embeddings of stars of the same kind not trained on; when not given, every reference
             star is measured against the others.
         """
-        width = reference.std(axis=0) + 1e-6
+        spread = reference.std(axis=0)
+        # of a dimension in which training stars do not differ, rounding would be all that counts
+        width = np.maximum(spread, FAINTEST * np.sqrt(np.mean(spread**2))) + 1e-6
         coverage = cls(read_only(reference, np.float32), read_only(width, np.float32), np.inf)
         if unseen is None:
             distance = coverage.distance(reference, skip_self=True)
