@@ -410,6 +410,9 @@ def predict(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")] = "cpu",
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="List so many training stars like each star, in a table.")
+    ] = 0,
 ) -> None:
     """Predict labels with calibrated uncertainties and flags; run again to continue.
 
@@ -429,6 +432,7 @@ def predict(
         workers=workers,
         device=device,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
+        neighbours=neighbours,
     )
     _finish(report)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from astropy.table import Table
 
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.inputs import groups_of as _groups  # noqa: F401  the name of the tests
-from spectrolabe.models.released import find_model
+from spectrolabe.inference.neighbours import NeighbourTable
 from spectrolabe.inference.rows import catalogue_of
-from spectrolabe.inference.run import RunReport, run
+from spectrolabe.inference.run import Bad, RunReport, run
 from spectrolabe.models.checkpoint import load
+from spectrolabe.models.released import find_model
+from spectrolabe.spectra import Spectrum
 
 __all__ = ["PredictReport", "find_model", "predict"]
 
@@ -31,6 +36,7 @@ def predict(
     workers: int = 1,
     device: str = "cpu",
     command: str = "",
+    neighbours: int = 0,
 ) -> RunReport:
     """Predict labels for every star of the inputs and write one catalogue.
 
@@ -48,6 +54,8 @@ def predict(
         Where the model runs.
     command : str
         For the provenance.
+    neighbours : int
+        Training stars that are listed for each star, in ``<catalogue>.neighbours.parquet``.
 
     Raises
     ------
@@ -58,13 +66,32 @@ def predict(
     begin = time.monotonic()
     folder = find_model(model)
     estimator = load(folder).to(device)
-    return run(
-        Selection.of(inputs, survey, together, visits, workers),
+    selection = Selection.of(inputs, survey, together, visits, workers)
+    provenance: dict[str, Any] = {
+        "model": folder.name,
+        "model_sha256": estimator.card["weights_sha256"],
+    }
+    if neighbours:  # so that a run cannot go on with others, or without
+        provenance["neighbours"] = neighbours
+    beside = NeighbourTable(output, provenance) if neighbours else None
+
+    def rows(stars: list[list[Spectrum]]) -> tuple[Table, Bad]:
+        if beside is None:
+            return catalogue_of(estimator, stars), []
+        estimate = estimator.estimate(stars)
+        beside.append(stars, estimator.neighbours(estimate, neighbours))
+        return catalogue_of(estimator, stars, estimate), []
+
+    report = run(
+        selection,
         output,
-        {"model": folder.name, "model_sha256": estimator.card["weights_sha256"]},
-        lambda stars: (catalogue_of(estimator, stars), []),
+        provenance,
+        rows,
         title="predict",
         batch=BATCH,
         command=command,
         begin=begin,
     )
+    if beside is not None:
+        beside.finish({"catalogue": report.catalogue.name, "command": command})
+    return report

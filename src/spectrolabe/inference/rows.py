@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from spectrolabe.catalogue import LabelFlag, ResultFlag, build_catalogue
 from spectrolabe.models.estimator import Estimate, Estimator
-from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Frame, Spectrum
 
 __all__ = ["catalogue_of", "identity_of"]
 
 FEWEST_PIXELS = 100
 RESOLUTION_MARGIN = 1.5  # beyond the resolutions trained on
+OF_EXPOSURE = "rv_residual"  # the error of a stated velocity; a star has none
 PRIOR_FRACTION = 0.9  # of the spread of the training labels: a wider posterior says nothing new
 
 
-def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> Table:
+def catalogue_of(
+    estimator: Estimator,
+    stars: Sequence[Sequence[Spectrum]],
+    estimate: Estimate | None = None,
+) -> Table:
     """Return the catalogue rows of N stars: labels, uncertainties, flags, identity.
 
     Parameters
@@ -29,14 +33,16 @@ def catalogue_of(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> T
     estimator : Estimator
     stars : sequence of sequence of Spectrum
         Outer: stars; inner: the spectra of each, with at least one usable pixel.
+    estimate : Estimate, optional
+        What the estimator says of them, where it has been asked before.
     """
-    estimate = estimator.estimate(stars)
-    no_information = _no_information(estimator, estimate)
+    estimate = estimator.estimate(stars) if estimate is None else estimate
+    no_information = _no_information(estimator, estimate) | _of_no_exposure(estimator, stars)
     flags = _result_flags(estimator, estimate, stars)
     flags[no_information.all(axis=1)] |= ResultFlag.NO_RESULT
     return build_catalogue(
-        raw=_without(estimate.raw, no_information),
-        calibrated=_without(estimate.calibrated, no_information),
+        raw=estimate.raw.without(no_information),
+        calibrated=estimate.calibrated.without(no_information),
         identity=identity_of(stars),
         result_flags=flags,
         label_flags=_label_flags(estimator, estimate),
@@ -49,11 +55,11 @@ def _no_information(estimator: Estimator, estimate: Estimate) -> NDArray:
     return estimate.calibrated.sigma > PRIOR_FRACTION * prior
 
 
-def _without(posterior: LabelPosterior, unknown: NDArray) -> LabelPosterior:
-    covariance = posterior.covariance.copy()
-    covariance[unknown[:, :, None] | unknown[:, None, :]] = np.nan
-    mean = np.where(unknown, np.nan, posterior.mean)
-    return LabelPosterior(posterior.names, mean, covariance, posterior.star_id)
+def _of_no_exposure(estimator: Estimator, stars: Sequence[Sequence[Spectrum]]) -> NDArray:
+    """Labels of an exposure, for stars whose spectra are of several: surveys or velocities."""
+    several = [len({(s.survey, f"{s.rv:.3f}") for s in star}) > 1 for star in stars]
+    of_exposure = [name == OF_EXPOSURE for name in estimator.names]
+    return np.outer(several, of_exposure)
 
 
 def identity_of(stars: Sequence[Sequence[Spectrum]]) -> dict[str, Any]:
