@@ -35,10 +35,7 @@ def _sample(folder, pixels):
 
 def _shuffled(sample):
     rng = np.random.default_rng(3)
-    return [
-        [int(v) for v in pixels.flux[:, 0]]
-        for pixels, _ in batches(sample, 8, rng=rng)
-    ]
+    return [[int(v) for v in pixels.flux[:, 0]] for pixels, _ in batches(sample, 8, rng=rng)]
 
 
 def test_every_spectrum_comes_once_among_its_like(tmp_path):

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from spectrolabe.config import TransferConfig
 from spectrolabe.errors import InputError
+from spectrolabe.labels import Labels
 from spectrolabe.models.checkpoint import load
 from spectrolabe.spectra.store import StoreWriter, open_store
 from spectrolabe.training import trainer
@@ -236,7 +237,9 @@ def test_the_sky_keeps_what_the_stars_do_not_show(config, start, tmp_path):
                 yield (run.model.norm.bias[0] - 3.0) ** 2
 
         def references(self, encoder, count, rng):
-            return np.full((7, encoder.head.out.in_features), 50.0, np.float32), None
+            names = ("teff", "logg", "fe_h")
+            labels = Labels(names, np.ones((7, 3)), np.ones((7, 3)), [f"sky{i}" for i in range(7)])
+            return np.full((7, encoder.head.out.in_features), 50.0, np.float32), labels
 
     sky = Pull()
     settings = config(

@@ -53,6 +53,11 @@ class Sample:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def spectrum(self) -> NDArray:
+        """A number for each spectrum, shape (N,): the same where catalogues share one."""
+        return self.source + len(self.stores) * self.rows
+
     def take(self, index: NDArray) -> Sample:
         """Return part of the sample (indices or a boolean array)."""
         return replace(

@@ -1,9 +1,9 @@
 """Offsets of label catalogues against a reference, learnt while one model explains them all.
 
 A catalogue says ``label + offset``. The model is taught ``value - offset``, and after every epoch
-an offset moves by the median residual of its catalogue less that of the reference. That separates
-the offset from the model only if the model cannot tell the catalogues apart: stars in common, or
-spectra of one survey.
+an offset moves by what its catalogue is above the reference in residuals. That separates the offset
+from the model only if the model cannot tell the catalogues apart: stars in common, or spectra of
+one survey.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 BOOTSTRAP = 200
+FEWEST = 5  # spectra whose scatter tells a variance
+SMALLEST = 1e-3  # scatter, scaled
 
 
 class MeasuredOffsets(NamedTuple):
@@ -48,29 +50,64 @@ def number_of_reference(config: DataConfig) -> int:
     return [Path(store).name for store in config.stores].index(config.reference)
 
 
-def difference(residual: NDArray, catalogue: NDArray, reference: int, count: int) -> NDArray:
-    """Return the median residual of each catalogue less that of the reference, shape (C, L).
+def difference(
+    residual: NDArray, catalogue: NDArray, spectrum: NDArray, reference: int, count: int
+) -> NDArray:
+    """Return by how much each catalogue is above the reference in residuals, shape (C, L).
+
+    Two medians with weights of their inverse variances: that of the differences on spectra that
+    both have, where the estimate cancels, and the difference of those on all other spectra.
 
     Parameters
     ----------
     residual : ndarray, shape (N, L)
         Label less estimate, NaN where not known.
-    catalogue : ndarray of int, shape (N,)
+    catalogue, spectrum : ndarray of int, shape (N,)
+        Which catalogue says it, of which spectrum.
     reference, count : int
         Number of the reference, and number C of catalogues.
     """
-    median = np.full((count, residual.shape[1]), np.nan)
+    place = np.unique(spectrum, return_inverse=True)[1]
+    table = np.full((count, place.max(initial=-1) + 1, residual.shape[1]), np.nan)
+    table[catalogue, place] = residual
+    found = np.zeros((count, residual.shape[1]))
     for c in range(count):
-        for j, column in enumerate(residual[catalogue == c].T):
-            known = column[np.isfinite(column)]
-            if len(known):
-                median[c, j] = np.median(known)
-    return median - median[reference]
+        for j in range(residual.shape[1]):
+            if c != reference:
+                found[c, j] = _difference(table[c, :, j], table[reference, :, j])
+    return found
+
+
+def _difference(one: NDArray, other: NDArray) -> float:
+    """One label of one catalogue; NaN if there is nothing to tell it by."""
+    known, known_other = np.isfinite(one), np.isfinite(other)
+    both = known & known_other
+    a, b = one[known & ~both], other[known_other & ~both]
+    parts = []
+    if both.any():
+        parts.append((*_median(one[both] - other[both]), both.sum()))
+    if len(a) and len(b):
+        (here, variance), (there, more) = _median(a), _median(b)
+        parts.append((here - there, variance + more, min(len(a), len(b))))
+    if not parts:
+        return np.nan
+    if max(n for *_, n in parts) >= FEWEST:
+        parts = [part for part in parts if part[2] >= FEWEST]
+    value, variance, _ = np.transpose(parts)
+    return float(np.average(value, weights=1.0 / variance))
+
+
+def _median(values: NDArray) -> tuple[float, float]:
+    """Median, and its variance if the values are normal."""
+    median = np.median(values)
+    spread = max(1.4826 * np.median(np.abs(values - median)), SMALLEST)
+    return float(median), float(0.5 * np.pi * spread**2 / len(values))
 
 
 def measure(
     residual: NDArray,
     catalogue: NDArray,
+    spectrum: NDArray,
     star: NDArray,
     reference: int,
     count: int,
@@ -80,7 +117,7 @@ def measure(
 
     Parameters
     ----------
-    residual, catalogue, reference, count
+    residual, catalogue, spectrum, reference, count
         As in `difference`.
     star : ndarray of str, shape (N,)
         A star is drawn with all of its rows.
@@ -91,9 +128,14 @@ def measure(
     rows = np.split(order, first[1:])
     drawn = []
     for _ in range(BOOTSTRAP):
-        index = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
-        drawn.append(difference(residual[index], catalogue[index], reference, count))
-    return MeasuredOffsets(difference(residual, catalogue, reference, count), np.std(drawn, axis=0))
+        chosen = [rows[i] for i in rng.integers(len(rows), size=len(rows))]
+        index = np.concatenate(chosen)
+        copy = np.repeat(np.arange(len(chosen)), [len(one) for one in chosen])
+        own = copy * (spectrum.max() + 1) + spectrum[index]  # of each copy of a star
+        drawn.append(difference(residual[index], catalogue[index], own, reference, count))
+    return MeasuredOffsets(
+        difference(residual, catalogue, spectrum, reference, count), np.std(drawn, axis=0)
+    )
 
 
 def in_common(sample: Sample, reference: int) -> NDArray:

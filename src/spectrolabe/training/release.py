@@ -14,7 +14,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator, encode
-from spectrolabe.models.uncertainty import Coverage, Recalibration
+from spectrolabe.models.uncertainty import FEWEST, Coverage, Recalibration
 from spectrolabe.training.augmentation import batches
 from spectrolabe.training.card import make_card
 from spectrolabe.training.data import Sample
@@ -25,7 +25,6 @@ from spectrolabe.training.transfer import Start
 __all__ = ["Sky", "Unseen", "encode_sample", "finished", "on_unseen"]
 
 REFERENCES = 5000  # training stars kept for the coverage
-FEWEST = 30  # stars with a label, below which the recalibration of the start is kept
 FEWEST_TO_WIDEN = 5  # stars, below which they cannot tell that it is too narrow
 
 
@@ -152,11 +151,17 @@ def _residuals(
     residual = np.concatenate([part.residual for part in unseen])
     if not config.data.reference:
         return residual, None
-    catalogue = np.concatenate([part.sample.catalogue for part in unseen])
-    star = np.concatenate([part.sample.labels.star_id for part in unseen])
+    catalogue, spectrum, star = (
+        np.concatenate(parts)
+        for parts in zip(
+            *((u.sample.catalogue, u.sample.spectrum, u.sample.labels.star_id) for u in unseen),
+            strict=True,
+        )
+    )
     reference = number_of_reference(config.data)
     rng = np.random.default_rng(config.training.seed)
-    found = measure(residual, catalogue, star, reference, len(config.data.stores), rng)
+    count = len(config.data.stores)
+    found = measure(residual, catalogue, spectrum, star, reference, count, rng)
     learnt = np.mean([cast(NDArray, part.offset) for part in unseen], axis=0)
     return (
         residual - found.value[catalogue],
@@ -172,17 +177,19 @@ def _recalibration(
     Also returns the columns of the labels whose recalibration is that of the start.
     """
     sigma = np.concatenate([part.sigma for part in unseen] or [residual])
-    snr = np.concatenate([part.sample.column("snr") for part in unseen] or [np.empty(0)])
-    enough = np.isfinite(residual).sum(axis=0) >= FEWEST
-    if start is None or enough.all():
-        return Recalibration.fit(residual, sigma, snr), []
+    snr, survey = (
+        np.concatenate([part.sample.column(name) for part in unseen] or [np.empty(0)])
+        for name in ("snr", "survey")
+    )
+    if start is None:
+        return Recalibration.fit(residual, sigma, snr, survey), []
     old = start.estimator.recalibration
-    terms = np.array([old.shift, old.scale, old.floor, old.noise])
-    terms[1:] *= _widening(residual, old.sigma(sigma, snr))
-    if enough.any():
-        fitted = Recalibration.fit(residual[:, enough], sigma[:, enough], snr)
-        terms[:, enough] = [fitted.shift, fitted.scale, fitted.floor, fitted.noise]
-    return Recalibration(*terms), np.flatnonzero(~enough).tolist()
+    if len(set(survey.tolist())) == 1:
+        old = old.surveys.get(str(survey[0]), old)
+    factor = _widening(residual, old.sigma(sigma, snr))
+    otherwise = Recalibration(old.shift, factor * old.scale, factor * old.floor, factor * old.noise)
+    few = np.flatnonzero(np.isfinite(residual).sum(axis=0) < FEWEST)
+    return Recalibration.fit(residual, sigma, snr, survey, otherwise), few.tolist()
 
 
 def _widening(residual: NDArray, sigma: NDArray) -> NDArray:
@@ -204,11 +211,28 @@ def _coverage(
     sky: Sky | None,
 ) -> Coverage:
     rng = np.random.default_rng(config.training.seed)
-    chosen = np.sort(rng.permutation(len(train))[:REFERENCES])
-    reference = encode_sample(encoder, train.take(chosen))[2]
+    chosen = _one_of_each(train)
+    chosen = chosen.take(np.sort(rng.permutation(len(chosen))[:REFERENCES]))
+    reference, stars = encode_sample(encoder, chosen)[2], chosen.labels
     if sky is not None:
-        simulated, _ = sky.references(encoder, REFERENCES, rng)
-        reference = np.concatenate([reference, simulated])
+        simulated, labels = sky.references(encoder, REFERENCES, rng)
+        reference, stars = np.concatenate([reference, simulated]), _joined(stars, labels)
     inside = Coverage.fit(reference)
     farther = float(np.median([part.farther for part in unseen])) if unseen else 1.0
-    return Coverage(inside.reference, inside.width, inside.limit * farther)
+    return Coverage(inside.reference, inside.width, inside.limit * farther, stars)
+
+
+def _one_of_each(sample: Sample) -> Sample:
+    """Each spectrum once, whatever the number of catalogues that have its star."""
+    return sample.take(np.sort(np.unique(sample.spectrum, return_index=True)[1]))
+
+
+def _joined(one: Labels, other: Labels) -> Labels:
+    other = other.select(one.names)
+    return Labels(
+        one.names,
+        *(
+            np.concatenate([getattr(part, name) for part in (one, other)])
+            for name in ("values", "sigma", "star_id")
+        ),
+    )
