@@ -27,7 +27,7 @@ SCALE = LabelScale(NAMES, np.array([5800.0, -0.3, 0.0]), np.array([500.0, 0.4, 5
 
 
 def estimator_of(kind="binned") -> Estimator:
-    """Histograms that say the same of every star: anything of the first label, 0.1 of the others."""
+    """Its histograms say the same of every star: nothing of the first label, 0.1 of the others."""
     torch.manual_seed(3)
     head = HeadConfig(kind=kind, bins=64)
     config = EncoderConfig(width=16, latents=4, blocks=1, heads=2, head=head)
