@@ -150,9 +150,10 @@ class BinnedHead(nn.Module):
         of a normal histogram are exact.
         """
         assert output.logits is not None  # it is of this head
-        logits, edges = output.logits.cpu().double(), self.edges.cpu().double()
+        logits, edges = output.logits.double(), self.edges.double()
         at_edges = _edge_scores(logits)
-        scores = torch.as_tensor(np.array(SCORES)).expand(*logits.shape[:2], -1).contiguous()
+        scores = torch.as_tensor(np.array(SCORES), device=logits.device)
+        scores = scores.expand(*logits.shape[:2], -1).contiguous()
         i = torch.searchsorted(at_edges, scores).clamp(1, logits.shape[2]) - 1
         low, high = (at_edges.gather(2, i + k) for k in (0, 1))
         width = edges[:, 1:2] - edges[:, :1]
