@@ -162,11 +162,11 @@ def _residuals(
     rng = np.random.default_rng(config.training.seed)
     count = len(config.data.stores)
     found = measure(residual, catalogue, spectrum, star, reference, count, rng)
-    learnt = np.mean([cast(NDArray, part.offset) for part in unseen], axis=0)
-    return (
-        residual - found.value[catalogue],
-        MeasuredOffsets(learnt + found.value, found.sigma),
-    )
+    learnt = np.array([cast(NDArray, part.offset) for part in unseen])
+    # what the models of different folds do not agree about is an error, too
+    between = learnt.std(axis=0, ddof=min(1, len(learnt) - 1)) / np.sqrt(len(learnt))
+    measured = MeasuredOffsets(learnt.mean(axis=0) + found.value, np.hypot(found.sigma, between))
+    return residual - found.value[catalogue], measured
 
 
 def _recalibration(

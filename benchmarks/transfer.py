@@ -1,0 +1,458 @@
+"""How many stars bring a model to the label scale of a survey that it was not trained on?
+
+    python benchmarks/transfer.py START STORE WORK --choose      # settings, on training stars alone
+    python benchmarks/transfer.py START STORE WORK               # the runs; again to continue
+    python benchmarks/transfer.py START STORE WORK --page docs/results
+
+START is a model that has seen no real spectrum, STORE an ingested survey with the splits ``train``
+and ``val``, WORK a folder for ``runs.jsonl``: one line a run, and no run is done twice. Settings
+are chosen by stars of the training split that the models they are chosen for do not see; the
+validation split is looked at once, by the final runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from figures import STYLE
+from pages import remarks, table, write_page
+from spectrolabe.config import TrainConfig, TransferConfig
+from spectrolabe.labels import LABELS, LabelScale
+from spectrolabe.spectra.store import open_store
+from spectrolabe.training.data import Sample, Splits, load_sample
+from spectrolabe.training.release import encode_sample
+from spectrolabe.training.trainer import fit
+from spectrolabe.training.transfer import Start, continued, read_start
+
+NAMES = ("teff", "logg", "fe_h")
+LIMITS = (300.0, 0.4, 0.4)  # beyond which a residual is an outlier
+SNR_CUT, TEFF_CUT = 30.0, 8000.0
+SIZES = (10, 30, 100, 300, 0)  # stars; 0 = all of them
+DRAWS, DRAWS_OF_ALL = 5, 2
+BATCH = 16
+SELECTION = 0.25  # of the training stars, to choose settings by
+
+NEW_GAUSSIAN = {"kind": "gaussian", "bins": 63}  # `bins` is nothing to it: so it counts as new
+BINNED = {"kind": "binned"}
+HEADS: dict[str, dict[str, Any]] = {
+    "new head: Gaussian": NEW_GAUSSIAN,
+    "new head: binned": BINNED,
+    "new head: binned, asymmetric": {**BINNED, "asymmetric": True},
+    "new head: binned, asymmetric, embedding": {**BINNED, "asymmetric": True, "embedding": 0.1},
+}
+RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
+SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a variant is fitted."""
+
+    rate: float = 1e-3
+    steps: int = 200
+    pull: float = 0.0
+    trunk_rate: float = 1.0
+    rank: int = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """The stars of a survey: to draw from, to choose settings by, and to validate with."""
+
+    good: Sample
+    every: Sample
+    selection: Sample
+    validation: Sample
+
+    def drawn(self, size: int, draw: int, *, choosing: bool) -> Sample:
+        """Return all spectra of some stars, those of a smaller size among those of a larger."""
+        sample = self.every if size == 0 else self.good
+        if choosing:
+            kept = np.isin(sample.labels.star_id, self.selection.labels.star_id)
+            sample = sample.take(~kept)
+        if size == 0:
+            return sample
+        stars = np.random.default_rng(draw).permutation(np.unique(sample.labels.star_id))
+        return sample.take(np.isin(sample.labels.star_id, stars[:size]))
+
+
+def read_survey(path: str) -> Survey:
+    """Open the store of a survey."""
+    store = open_store(path)
+
+    def load(split: str, quality_cut: bool) -> Sample:
+        data = {"store": path, "labels": NAMES, "split": split, "quality_cut": quality_cut}
+        return load_sample(store, TrainConfig.model_validate({"name": "x", "data": data}).data)
+
+    every, good, validation = load("train", False), load("train", True), load("val", False)
+    stars = np.unique(every.labels.star_id)
+    kept = np.random.default_rng(99).permutation(stars)[: int(SELECTION * len(stars))]
+    selection = good.take(np.isin(good.labels.star_id, kept))
+    return Survey(good, every, _evaluated(selection), _evaluated(validation))
+
+
+def _evaluated(sample: Sample) -> Sample:
+    return sample.take((sample.column("snr") > SNR_CUT) & (sample.labels["teff"] < TEFF_CUT))
+
+
+def fitted(
+    variant: str, settings: Settings, stars: Sample, start: Start, seed: int
+) -> tuple[NDArray, Any]:
+    """Return a function of a sample, its estimates (N, 3) in physical units."""
+    encoder: dict[str, Any] = {}
+    transfer: dict[str, Any] = {"start": "given", "rank": settings.rank}
+    if variant in RECIPES:
+        transfer["recipe"] = RECIPES[variant]
+    elif variant in HEADS:
+        encoder["head"] = HEADS[variant]
+    transfer |= {"pull": settings.pull, "trunk_rate": settings.trunk_rate}
+    batch = min(BATCH, len(stars))
+    config = TrainConfig.model_validate(
+        {
+            "name": variant,
+            "data": {"store": "given", "labels": NAMES, "selection": 0.0, "calibration": 0.0},
+            "encoder": encoder,
+            "transfer": transfer,
+            "training": {
+                "seed": seed,
+                "epochs": int(np.ceil(settings.steps / np.ceil(len(stars) / batch))),
+                "batch_size": batch,
+                "learning_rate": settings.rate,
+            },
+        }
+    )
+    config = continued(config, start)
+    scratch = variant == SCRATCH
+    scale = LabelScale.fit(stars.labels) if scratch else start.estimator.scale
+    stars = stars.with_labels(scale.names)
+    none = stars.take(np.zeros(len(stars), dtype=bool))
+    with tempfile.TemporaryDirectory() as folder:
+        model = fit(
+            config,
+            Splits(stars, none, none),
+            scale,
+            Path(folder),
+            start=None if scratch else start,
+            progress=False,
+        )
+    columns = [scale.names.index(name) for name in NAMES]
+    return lambda sample: scale.unscale(encode_sample(model, sample)[0])[:, columns]
+
+
+def metrics(residual: NDArray) -> dict[str, dict[str, float]]:
+    """Bias, 1.4826 MAD, RMSE and outliers of each label."""
+    found = {}
+    for name, limit, column in zip(NAMES, LIMITS, residual.T, strict=True):
+        bias = float(np.median(column))
+        found[name] = {
+            "bias": bias,
+            "mad": float(1.4826 * np.median(np.abs(column - bias))),
+            "rmse": float(np.sqrt(np.mean(column**2))),
+            "outliers": float(np.mean(np.abs(column) > limit)),
+        }
+    return found
+
+
+class Runs:
+    """Records in a file, one line a run; what is there is not done again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def done(self, key: dict[str, Any]) -> bool:
+        """Tell whether there is a record of this key."""
+        return any(all(one[k] == v for k, v in key.items()) for one in self.records)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record."""
+        self.records.append(record)
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+        errors = ", ".join(
+            f"{name} {m['bias']:+.3g} {m['mad']:.3g}" for name, m in record["metrics"].items()
+        )
+        print(record["role"], record["variant"], record["size"], record["draw"], errors, flush=True)
+
+    def of(self, **key: Any) -> list[dict[str, Any]]:
+        """Return the records with these entries."""
+        return [one for one in self.records if all(one[k] == v for k, v in key.items())]
+
+
+def run(
+    runs: Runs,
+    survey: Survey,
+    start: Start,
+    role: str,
+    variant: str,
+    size: int,
+    draw: int,
+    settings: Settings,
+) -> None:
+    """Fit one variant to one draw of stars and record its errors, unless that is done."""
+    key = {
+        "role": role,
+        "variant": variant,
+        "size": size,
+        "draw": draw,
+        "settings": asdict(settings),
+        "start": start.sha256,
+    }
+    if runs.done(key):
+        return
+    began = time.monotonic()
+    sample = survey.selection if role == "choose" else survey.validation
+    stars = survey.drawn(size, draw, choosing=role == "choose")
+    if variant in (AS_IS, SHIFTED):
+        estimates = _as_it_is(start, stars, variant == SHIFTED)
+    else:
+        estimates = fitted(variant, settings, stars, start, draw)
+    residual = estimates(sample) - sample.labels.values
+    seconds = time.monotonic() - began
+    runs.add(
+        {**key, "spectra": len(stars), "seconds": round(seconds, 1), "metrics": metrics(residual)}
+    )
+
+
+def _as_it_is(start: Start, stars: Sample, shifted: bool) -> Any:
+    scale, encoder = start.estimator.scale, start.estimator.encoder
+    columns = [scale.names.index(name) for name in NAMES]
+
+    def estimates(sample: Sample) -> NDArray:
+        return scale.unscale(encode_sample(encoder, sample)[0])[:, columns]
+
+    shift = np.median(stars.labels.values - estimates(stars), axis=0) if shifted else 0.0
+    return lambda sample: estimates(sample) + shift
+
+
+def error(record: dict[str, Any]) -> float:
+    """One number of a run: RMSE of the labels in units of the limits, robust to a few outliers."""
+    parts = [
+        np.hypot(m["bias"], m["mad"]) / limit
+        for m, limit in zip(record["metrics"].values(), LIMITS, strict=True)
+    ]
+    return float(np.mean(parts))
+
+
+CHOSEN_AT = {10: 30, 30: 30, 100: 300, 300: 300, 0: 0}  # sizes that a size has its settings from
+CHOICE_DRAWS = {30: (100, 101), 300: (100,), 0: (100,)}
+STEPS = {30: 150, 300: 250, 0: 800}
+RATES = (3e-4, 1e-3, 3e-3)
+
+
+def candidates(size: int) -> Iterator[Settings]:
+    """Settings that are tried."""
+    for rate in RATES:
+        yield Settings(rate=rate, steps=STEPS[size])
+
+
+def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> None:
+    """Try settings on training stars."""
+    for size, draws in CHOICE_DRAWS.items():
+        for variant in variants:
+            for settings in candidates(size):
+                for draw in draws:
+                    run(runs, survey, start, "choose", variant, size, draw, settings)
+
+
+def chosen(runs: Runs, start: Start, variant: str, size: int) -> Settings:
+    """Return the settings of the smallest error on stars kept apart; heads have those of full."""
+    variant = "all weights" if variant in HEADS else variant
+    tried: dict[str, list[float]] = {}
+    for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT[size], start=start.sha256):
+        tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
+    if not tried:
+        raise SystemExit(f"run with --choose first: nothing chosen for {variant}, {size} stars")
+    return Settings(**json.loads(min(tried, key=lambda key: float(np.mean(tried[key])))))
+
+
+def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> None:
+    """Do all runs, the first draw of everything first."""
+    if AS_IS in variants:
+        run(runs, survey, start, "final", AS_IS, 0, 0, Settings())
+    for draw in range(DRAWS):
+        for size in SIZES:
+            for variant in variants:
+                if variant == AS_IS or (size == 0 and draw >= DRAWS_OF_ALL):
+                    continue
+                settings = Settings() if variant == SHIFTED else chosen(runs, start, variant, size)
+                run(runs, survey, start, "final", variant, size, draw, settings)
+
+
+def cell(records: Sequence[dict[str, Any]], name: str) -> str:
+    """Bias, scatter, RMSE and outliers: the mean over draws, with the spread of the first two."""
+    if not records:
+        return "–"
+    digits = 0 if name == "teff" else 3
+    column = {
+        key: np.array([one["metrics"][name][key] for one in records])
+        for key in ("bias", "mad", "rmse", "outliers")
+    }
+
+    def with_spread(key: str, sign: str) -> str:
+        text = f"{column[key].mean():{sign}.{digits}f}"
+        more = f" ± {column[key].std(ddof=1):.{digits}f}" if len(records) > 1 else ""
+        return text + more
+
+    outliers = 100 * column["outliers"].mean()
+    rmse = f"{column['rmse'].mean():.{digits}f}"
+    return f"{with_spread('bias', '+')} / {with_spread('mad', '')} / {rmse} / {outliers:.0f} %"
+
+
+def tables(runs: Runs, start: Start, variants: Sequence[str]) -> str:
+    """One table a label."""
+    parts = []
+    for name in NAMES:
+        rows = []
+        for variant in variants:
+            found = [
+                runs.of(role="final", variant=variant, size=size, start=start.sha256)
+                for size in SIZES
+            ]
+            if variant == AS_IS:
+                found = [found[-1]] + [[]] * (len(SIZES) - 1)
+            rows.append([variant, *(cell(one, name) for one in found)])
+        unit = LABELS[name].unit
+        parts.append(
+            f"### {name} [{unit}]\n\n"
+            + table(["model", *(f"{size} stars" if size else "all" for size in SIZES)], rows)
+        )
+    return "\n\n".join(parts)
+
+
+def settings_table(runs: Runs, start: Start, variants: Sequence[str]) -> str:
+    """What was chosen, and how good it was on the stars that it was chosen by."""
+    rows = []
+    for variant in variants:
+        for size in CHOICE_DRAWS:
+            tried = runs.of(role="choose", variant=variant, size=size, start=start.sha256)
+            if not tried:
+                continue
+            best = chosen(runs, start, variant, size)
+            same = [one for one in tried if one["settings"] == asdict(best)]
+            teff = np.mean([one["metrics"]["teff"]["mad"] for one in same])
+            number = len({json.dumps(one["settings"]) for one in tried})
+            values = [f"{best.rate:g}", str(best.steps), f"{teff:.0f} K"]
+            rows.append([variant, str(size or "all"), str(number), *values])
+    head = ["model", "stars", "tried", "learning rate", "steps", "1.4826 MAD of Teff there"]
+    return table(head, rows)
+
+
+def figure(runs: Runs, start: Start, variants: Sequence[str], total: int, path: Path) -> None:
+    """Error against the number of stars."""
+    with plt.rc_context(STYLE):
+        drawing, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+        for axis, name in zip(axes, NAMES, strict=True):
+            for k, variant in enumerate(v for v in variants if v != AS_IS):
+                points = []
+                for size in SIZES:
+                    found = runs.of(role="final", variant=variant, size=size, start=start.sha256)
+                    errors = [
+                        np.hypot(one["metrics"][name]["bias"], one["metrics"][name]["mad"])
+                        for one in found
+                    ]
+                    if errors:
+                        points.append((size or total, np.mean(errors), np.std(errors)))
+                if points:
+                    x, y, spread = np.transpose(points)
+                    axis.errorbar(
+                        x * 1.02**k,
+                        y,
+                        spread,
+                        label=variant,
+                        marker="o",
+                        ms=3,
+                        lw=1,
+                        color=f"C{k}",
+                        ls="--" if variant in HEADS else "-",
+                    )
+            axis.set(xscale="log", yscale="log", xlabel="stars with labels")
+            entry = LABELS[name]
+            axis.set_ylabel(f"error of {entry.latex} [{entry.unit}]")
+        axes[0].legend(fontsize=6)
+        drawing.savefig(path, dpi=110)
+        plt.close(drawing)
+
+
+def page(runs: Runs, survey: Survey, start: Start, variants: Sequence[str], output: Path) -> Path:
+    """Write the page and its figure."""
+    (output / "figures").mkdir(parents=True, exist_ok=True)
+    stars = len(np.unique(survey.every.labels.star_id))
+    figure(runs, start, variants, stars, output / "figures" / "transfer.png")
+    limits = ", ".join(
+        f"{limit:g} {LABELS[name].unit} in {name}"
+        for name, limit in zip(NAMES, LIMITS, strict=True)
+    )
+    introduction = f"""# Few stars: from a synthetic sky to the labels of a survey
+
+How many stars with labels of LASP bring a model to the scale of LAMOST DR10? The model is
+`{start.name}` (weights sha256 `{start.sha256[:12]}`), which has seen no real spectrum. Written by
+`benchmarks/transfer.py`, except the remarks.
+
+Stars are drawn from the {len(np.unique(survey.good.labels.star_id))} of the split `train` that pass
+the survey's cut (S/N_g > 30); "all" are {stars}, also noisy ones. {DRAWS} draws, those of 10 among
+those of 30 and so on; of all stars {DRAWS_OF_ALL} seeds. Errors are against LASP on the
+{len(survey.validation)} spectra of `val` with S/N_g > {SNR_CUT:g} and LASP Teff < {TEFF_CUT:g} K.
+
+Learning rates were chosen with {SELECTION:.0%} of the training stars, which the models that they
+were chosen with had not seen, at 30 stars (used for 10 and 30), 300 (100 and 300) and all; other
+draws than those of the result. New heads have the rates of *all weights*. The validation stars
+played no part in it.
+
+Each cell is *median bias / 1.4826 MAD / RMSE / outliers*, the mean over draws, ± the standard
+deviation of one draw. Outliers are beyond {limits}. Of the figure, errors are
+√(bias² + scatter²).
+
+{remarks("summary")}"""
+    sections = [
+        introduction,
+        "![Error against the number of stars](figures/transfer.png)",
+        tables(runs, start, variants),
+        remarks("results"),
+        "## Settings\n\n" + settings_table(runs, start, variants),
+        remarks("settings"),
+    ]
+    write_page(output / "transfer.md", sections)
+    return output / "transfer.md"
+
+
+def main() -> None:
+    """Choose, run, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("start")
+    parser.add_argument("store")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--choose", action="store_true", help="try settings on training stars")
+    parser.add_argument("--page", type=Path, help="write the page into this folder")
+    parser.add_argument("--variants", default="", help="some of them, by commas")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    start = read_start(TransferConfig(start=options.start))
+    survey, runs = read_survey(options.store), Runs(options.work / "runs.jsonl")
+    every = [AS_IS, SHIFTED, SCRATCH, *RECIPES, *HEADS]
+    variants = [one.strip() for one in options.variants.split(",") if one] or every
+    if options.choose:
+        choose(runs, survey, start, [v for v in variants if v in (SCRATCH, *RECIPES)])
+    elif options.page:
+        print(page(runs, survey, start, variants, options.page))
+    else:
+        final(runs, survey, start, variants)
+
+
+if __name__ == "__main__":
+    main()
