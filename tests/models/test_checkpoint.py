@@ -47,7 +47,9 @@ def estimator_of(kind: str) -> Estimator:
     return Estimator(
         encoder,
         LabelScale(NAMES, np.array([5800.0, 4.0, -0.3]), np.array([500.0, 0.4, 0.4])),
-        Recalibration(np.zeros(3), np.ones(3), np.zeros(3), np.zeros(3), {"apogee": own}),
+        Recalibration(
+            np.zeros(3), np.ones(3), np.zeros(3), np.zeros(3), {"apogee": own, "desi": own}
+        ),
         Coverage(rng.normal(size=(20, width)).astype(np.float32), np.ones(width), 2.0, labels),
         {"name": "tiny", "encoder": config.model_dump()},
     )
