@@ -323,13 +323,16 @@ def tables(runs: Runs, start: Start, variants: Sequence[str]) -> str:
                 runs.of(role="final", variant=variant, size=size, start=start.sha256)
                 for size in SIZES
             ]
-            if variant == AS_IS:
-                found = [found[-1]] + [[]] * (len(SIZES) - 1)
-            rows.append([variant, *(cell(one, name) for one in found)])
+            none: list[dict[str, Any]] = []
+            if variant == AS_IS:  # its one run has no size
+                none, found = found[-1], [[] for _ in SIZES]
+            rows.append([variant, *(cell(one, name) for one in (none, *found))])
         unit = LABELS[name].unit
         parts.append(
             f"### {name} [{unit}]\n\n"
-            + table(["model", *(f"{size} stars" if size else "all" for size in SIZES)], rows)
+            + table(
+                ["model", "no star", *(f"{size} stars" if size else "all" for size in SIZES)], rows
+            )
         )
     return "\n\n".join(parts)
 

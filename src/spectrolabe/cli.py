@@ -366,7 +366,7 @@ def train(
     errors = ", ".join(f"{name} {value:.3g}" for name, value in card["unseen_mad"].items())
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{folder}: trained on {card['training_data']['spectra']} spectra")
-    console.print(f"1.4826 MAD on stars not trained on: {errors}")
+    console.print(f"1.4826 MAD on stars not trained on: {errors or 'no star was kept out'}")
 
 
 def _train_emulator(config: EmulatorTrainConfig, output: Path) -> None:
