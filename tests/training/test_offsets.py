@@ -8,10 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from spectrolabe.config import DataConfig, TrainConfig
 from spectrolabe.errors import InputError
-from spectrolabe.labels import Labels
+from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.checkpoint import load
 from spectrolabe.spectra.store import StoreWriter, open_store
-from spectrolabe.training.data import load_sample, open_stores, split_stars
+from spectrolabe.training import trainer
+from spectrolabe.training.data import Splits, load_sample, open_stores, split_stars
 from spectrolabe.training.offsets import difference, identified, in_common, measure
 from spectrolabe.training.trainer import train
 from tests.models.stars import made_up
@@ -166,6 +167,24 @@ def test_rows_of_one_star_are_not_independent():
     catalogue, star = np.repeat([0, 1], 200), np.repeat(np.arange(100), 4).astype(str)
     found = measure(residual, catalogue, np.arange(400), star, 0, 2, rng).sigma[1, 0]
     assert found == pytest.approx(np.sqrt(np.pi / 50), rel=0.35)
+
+
+def test_offsets_move_to_where_residuals_are_those_of_the_reference(stores):
+    config = TrainConfig.model_validate(
+        {"name": "two", "data": config_of(stores).model_dump(), "encoder": {"width": 8, "heads": 2}}
+    )
+    sample = load_sample(open_stores(config.data), config.data)
+    scale = LabelScale.fit(sample.labels)
+    none = sample.take(np.zeros(len(sample), dtype=bool))
+    task = trainer.EncoderTask(config, Splits(sample, none, none), scale)
+    truth = sample.labels.values - np.outer(sample.catalogue, [*INJECTED.values(), 0.0])
+    estimate = scale.scale(truth) + 0.3  # a model that is off by the same for all
+    for _ in range(30):
+        trainer._move_offsets(task, task.shifted(task.model, sample) - estimate)
+    found = task.model.get_parameter("offset").numpy() * scale.width
+    assert_allclose(found, [[0.0] * 3, [*INJECTED.values(), 0.0]], rtol=1e-3)
+    own = task.shifted(task.model, sample)
+    assert_allclose(scale.unscale(own)[:, :2], truth[:, :2], rtol=1e-3)
 
 
 @pytest.mark.parametrize("common", [40, 0])
