@@ -101,6 +101,8 @@ class SkyTrainConfig(Strict):
     encoder : EncoderConfig
     training : TrainingConfig
         ``batch_size`` is the number of stars of a batch.
+    templates : bool
+        Give the encoder the differential spectra of reference stars to compare with.
     calibration : int
         Stars of each survey, drawn after the training, that recalibrate the uncertainties.
     """
@@ -109,7 +111,8 @@ class SkyTrainConfig(Strict):
     sky: StreamConfig = StreamConfig()
     labels: tuple[str, ...] = ()
     encoder: EncoderConfig = EncoderConfig(
-        width=128, latents=16, blocks=3, dropout=0.0, filters=6, shortest_period=0.0015
+        width=128, latents=12, blocks=3, dropout=0.0, filters=2, shortest_period=0.0015
     )
     training: TrainingConfig = TrainingConfig(epochs=100, batch_size=32)
+    templates: bool = True
     calibration: Count = 1000

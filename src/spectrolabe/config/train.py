@@ -127,6 +127,9 @@ class EncoderConfig(Strict):
     shortest_period : float
         Of the encoding of wavelength, in ln(wavelength): about that of two tokens.
     dropout : float
+    templates : (stars, labels)
+        Of the differential spectra that tokens are compared with, `spectrolabe.models.templates`;
+        (0, 0) = none. A training that makes them fills this in.
     head : HeadConfig
     """
 
@@ -138,6 +141,7 @@ class EncoderConfig(Strict):
     heads: Count = 4
     token_layers: Annotated[int, Field(ge=0)] = 1
     dropout: Fraction = 0.1
+    templates: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)
     head: HeadConfig = HeadConfig()
 
     @model_validator(mode="after")

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectrolabe.config import EncoderConfig
-from spectrolabe.models.heads import HeadOutput, make_head
+from spectrolabe.models.heads import CorrelatedHead, HeadOutput, make_head
+from spectrolabe.models.templates import Step, Templates
 from spectrolabe.models.tokens import NODES, Tokens
 
 __all__ = ["Encoder"]
@@ -127,6 +129,24 @@ class Seen:
         return cls(index, mask)
 
 
+class Guess(NamedTuple):
+    """What templates alone say.
+
+    Parameters
+    ----------
+    tokens : list of Tensor, each of shape (B', T', 2 L)
+        Estimate and information of every token.
+    numbers : Tensor, shape (S, G)
+        All steps of each star, and their mean.
+    labels : Tensor, shape (S, L)
+        That mean, scaled.
+    """
+
+    tokens: list[Tensor]
+    numbers: Tensor
+    labels: Tensor
+
+
 class Encoder(nn.Module):
     """Tokens of one or more spectra of each star to a distribution over its labels.
 
@@ -135,11 +155,15 @@ class Encoder(nn.Module):
     config : EncoderConfig
     labels : int
         Number of labels L.
+    templates : Templates, optional
+        As many as ``config.templates`` says; empty, for weights to fill, when not given.
     """
 
     frequency: Tensor
 
-    def __init__(self, config: EncoderConfig, labels: int) -> None:
+    def __init__(
+        self, config: EncoderConfig, labels: int, templates: Templates | None = None
+    ) -> None:
         super().__init__()
         width = config.width
         shortest, filters = config.shortest_period, config.filters
@@ -152,6 +176,23 @@ class Encoder(nn.Module):
             nn.GELU(),
             nn.Linear(2 * width, (filters + 1) * width),
         )
+        stars, told = config.templates
+        if stars and templates is None:
+            templates = Templates.empty(stars, told)
+        self.templates, numbers = templates, 0
+        if templates is not None:
+            self.physics = nn.Linear(2 * told, width)
+            numbers = 2 * told * (stars + 1) + stars
+            self.aim = nn.Sequential(
+                nn.Linear(numbers, 2 * width),
+                nn.GELU(),
+                nn.Linear(2 * width, config.latents * width),
+            )
+            # at first, what decides an atmosphere decides what is near
+            importance = torch.full((told,), -4.0)
+            importance[:3] = 0.5
+            self.importance = nn.Parameter(importance)
+            self.preference = nn.Parameter(torch.zeros(stars))
         self.token_layers = nn.ModuleList(
             FeedForward(width, 2, config.dropout) for _ in range(config.token_layers)
         )
@@ -164,7 +205,11 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.head = make_head(
-            config.head, config.latents * width, 2 * width, labels, config.dropout
+            config.head,
+            config.latents * width + numbers,
+            2 * width,
+            labels,
+            config.dropout,
         )
 
     def forward(
@@ -192,15 +237,56 @@ class Encoder(nn.Module):
         parts = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         valid = [part.valid for part in parts] if keep is None else [parts[0].valid & keep]
         seen = Seen.of(valid, star, spectrum)
-        embedded = self.token_norm(torch.cat([self._embed(part).flatten(0, 1) for part in parts]))
+        guess = self._guess(parts, star, spectrum)
+        embedded = [
+            self._embed(part, None if guess is None else guess.tokens[i]).flatten(0, 1)
+            for i, part in enumerate(parts)
+        ]
+        tokens_of_all = self.token_norm(torch.cat(embedded))
         x = self.latents.expand(len(seen.index), -1, -1)
+        if guess is not None:
+            x = x + self.aim(guess.numbers).unflatten(1, x.shape[1:])
         for cross, own, feed in zip(self.cross, self.own, self.feed, strict=True):
-            x = x + cross(x, embedded, seen)
+            x = x + cross(x, tokens_of_all, seen)
             x = x + own(x)
             x = x + feed(x)
-        return self.head(self.norm(x).flatten(1))
+        x = self.norm(x).flatten(1)
+        if guess is None:
+            return self.head(x)
+        output = self.head(torch.cat([x, guess.numbers], dim=1))
+        if isinstance(self.head, CorrelatedHead) and self.templates is not None:
+            output.mean = output.mean.index_add(1, self.templates.told, guess.labels)
+        return output
 
-    def _embed(self, tokens: Tokens) -> Tensor:
+    def _guess(
+        self, parts: Sequence[Tokens], star: Tensor, spectrum: Tensor | None
+    ) -> Guess | None:
+        """What the templates alone say: steps from the reference stars, nearer ones weighing more.
+
+        A step is a straight line, and good for a star near to where it starts.
+        """
+        if self.templates is None:
+            return None
+        compared = [self.templates(part) for part in parts]
+        own = self._nearness(self.templates.step(compared))
+        features, begin = [], 0
+        for part in compared:
+            weight = own[begin : begin + len(part.score), None, :, None]
+            begin += len(part.score)
+            mixed = [(weight * x).sum(dim=2) for x in (part.estimate, part.information)]
+            features.append(torch.cat(mixed, dim=2))
+        step = self.templates.step(compared, star, spectrum)
+        weight = self._nearness(step)[..., None]
+        labels, log_sigma = (weight * step.labels).sum(dim=1), (weight * step.log_sigma).sum(dim=1)
+        numbers = torch.cat([step.flat, labels, log_sigma, weight[..., 0]], dim=1)
+        return Guess(features, numbers, labels)
+
+    def _nearness(self, step: Step) -> Tensor:
+        """Weights of K reference stars, shape (S, K): those that need smaller steps."""
+        far = (step.change**2 * self.importance.exp()).sum(dim=2)
+        return torch.softmax(self.preference - far, dim=1)
+
+    def _embed(self, tokens: Tokens, physics: Tensor | None) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
         filters, offset = self._wavelength_table(tokens.places)
         parts = (
@@ -211,6 +297,8 @@ class Encoder(nn.Module):
         )
         x = self.quality(torch.stack(parts, dim=-1)) + F.embedding(tokens.place, offset)
         x = x + _filtered(CONTENT_GAIN * tokens.content, tokens.place, filters)
+        if physics is not None:
+            x = x + self.physics(physics)
         for layer in self.token_layers:
             x = x + layer(x)
         return x

@@ -92,7 +92,7 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     place, places = _places(level, first.long(), count)
     relative = torch.log(pixels.resolution / ladder_resolution(level)).float()
     snr = continuum * (information.mean(dim=2) / NODE_STEP).sqrt()
-    return Tokens(
+    tokens = Tokens(
         content=content,
         coverage=coverage,
         level=torch.where(valid, shape, 0.0),
@@ -101,6 +101,24 @@ def tokenise(pixels: PixelBatch) -> Tokens:
         place=place,
         places=places,
         valid=valid,
+    )
+    return _without_gaps(tokens)
+
+
+def _without_gaps(tokens: Tokens) -> Tokens:
+    """The same without columns in which no spectrum has a token: what lies between two arms."""
+    column = tokens.valid.any(dim=0)
+    column[0] |= ~column.any()
+    used, place = torch.unique(tokens.place[:, column], return_inverse=True)
+    return Tokens(
+        content=tokens.content[:, column],
+        coverage=tokens.coverage[:, column],
+        level=tokens.level[:, column],
+        log_snr=tokens.log_snr[:, column],
+        log_resolution=tokens.log_resolution[:, column],
+        place=place,
+        places=tokens.places[used],
+        valid=tokens.valid[:, column],
     )
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from spectrolabe.config import SkyTrainConfig
 from spectrolabe.models.encoder import Encoder
-from spectrolabe.models.heads import HeadOutput
+from spectrolabe.models.heads import Head, HeadOutput
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
+from spectrolabe.training.templates import make_templates
 
 __all__ = ["SkyTask", "disagreement", "sky_batches", "sky_loss"]
 
@@ -71,10 +72,10 @@ def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
     return torch.where(agreed, torch.log1p(z2 / 4.0), 0.0).sum() / agreed.sum().clamp(min=1)
 
 
-def sky_loss(model: nn.Module, batch: SkyBatch, consistency: float) -> Tensor:
+def sky_loss(model: nn.Module, head: Head, batch: SkyBatch, consistency: float) -> Tensor:
     """Return the loss of all views of a batch, and of their disagreement."""
     output = model(batch.tokens, batch.view, spectrum=batch.spectrum)
-    loss: Tensor = model.head.loss(output, batch.target)
+    loss = head.loss(output, batch.target)
     return loss + consistency * disagreement(output, batch) if consistency else loss
 
 
@@ -89,7 +90,12 @@ class SkyTask:
 
     def __init__(self, config: SkyTrainConfig, stream: SkyStream) -> None:
         torch.manual_seed(config.training.seed)
-        self.model: nn.Module = Encoder(config.encoder, len(stream.names))
+        templates = make_templates(stream.emulators, stream.scale) if config.templates else None
+        if templates is not None:
+            shape = {"templates": tuple(templates.origin.shape)}
+            config = config.model_copy(update={"encoder": config.encoder.model_copy(update=shape)})
+        self.encoder = Encoder(config.encoder, len(stream.names), templates)
+        self.model: nn.Module = self.encoder
         self.config, self.stream = config, stream
         self.steps, self.selects = config.sky.steps, False
         self.spectra = int(VIEWS * self.steps * config.training.batch_size)
@@ -99,7 +105,7 @@ class SkyTask:
         stars = self.config.training.batch_size
         for batch in sky_batches(self.stream, stars, self.steps, rng):
             with run.accelerator.autocast():
-                loss = sky_loss(run.model, batch, self.config.sky.consistency)
+                loss = sky_loss(run.model, self.encoder.head, batch, self.config.sky.consistency)
             yield loss
 
     def score(self, model: nn.Module) -> tuple[float, dict[str, Any]]:
