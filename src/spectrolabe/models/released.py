@@ -9,12 +9,16 @@ import spectrolabe
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import CARD, WEIGHTS
 
-__all__ = ["EMULATOR", "ENCODER", "find_emulators", "find_model"]
+__all__ = ["AGES", "EMULATOR", "ENCODER", "find_emulators", "find_model"]
 
-ENCODER, EMULATOR = "spectrolabe-encoder", "spectrolabe-emulator"
-VERBS = {ENCODER: "predict", EMULATOR: "fit"}
-WHAT = {ENCODER: "an encoder", EMULATOR: "an emulator"}
-DEFAULT = {ENCODER: ("lamost-dr10",), EMULATOR: ("emulator-optical", "emulator-h")}
+ENCODER, EMULATOR, AGES = "spectrolabe-encoder", "spectrolabe-emulator", "spectrolabe-ages"
+USE = {ENCODER: "spectrolabe predict", EMULATOR: "spectrolabe fit", AGES: "spectrolabe.load_ages"}
+WHAT = {ENCODER: "an encoder", EMULATOR: "an emulator", AGES: "a model of ages"}
+DEFAULT = {
+    ENCODER: ("lamost-dr10",),
+    EMULATOR: ("emulator-optical", "emulator-h"),
+    AGES: ("ages-giants",),
+}
 
 
 def find_model(name: str | Path, kind: str = ENCODER) -> Path:
@@ -24,24 +28,24 @@ def find_model(name: str | Path, kind: str = ENCODER) -> Path:
     ----------
     name : str or Path
     kind : str
-        Format of the card that it must have, `ENCODER` or `EMULATOR`.
+        Format of the card that it must have, `ENCODER`, `EMULATOR` or `AGES`.
 
     Raises
     ------
     InputError
         If there is none, the message lists the released ones; or if it is of another kind, the
-        message names the verb that it is for.
+        message names what it is for.
     """
     path = Path(name)
     if not path.is_dir():
         path = _released_one(name, DEFAULT[kind][0] if str(name) == "default" else path.name, kind)
     found = _format(path)
-    if found != kind and found in VERBS:
+    if found != kind and found in WHAT:
         raise InputError(
             name,
-            expected=f"{WHAT[kind]}, which `spectrolabe {VERBS[kind]}` needs",
+            expected=f"{WHAT[kind]}, which `{USE[kind]}` needs",
             found=WHAT[found],
-            fix=f"Use it with `spectrolabe {VERBS[found]}`, or give `default` here.",
+            fix=f"Use it with `{USE[found]}`, or give `default` here.",
         )
     return path
 
@@ -72,7 +76,7 @@ def _released_one(name: object, wanted: str, kind: str) -> Path:
         name,
         expected="a run, a folder of a model, or 'default'",
         found="none of them",
-        fix=f"Released models of `spectrolabe {VERBS[kind]}`: {', '.join(own) or 'none'}.",
+        fix=f"Released models of `{USE[kind]}`: {', '.join(own) or 'none'}.",
     )
 
 
