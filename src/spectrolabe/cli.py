@@ -341,13 +341,14 @@ def train(
     """Train a model on a store, or an emulator on grids; run again to continue where it stopped.
 
     The run holds the weights, a card that says what they are, and the metrics of every epoch.
-    A configuration with a section \\[grids] is that of an emulator.
+    A configuration with a section \\[grids] is that of an emulator, and one with \\[sky] and no
+    \\[data] that of a model that learns from a synthetic sky.
 
     Example: [bold]spectrolabe train configs/lamost-dr10.toml data.store=dr10 -o runs/dr10[/bold]
     """
     from rich.console import Console
 
-    from spectrolabe.config import EmulatorTrainConfig, load_training
+    from spectrolabe.config import EmulatorTrainConfig, SkyTrainConfig, load_training
     from spectrolabe.errors import InputError
     from spectrolabe.models.checkpoint import read_card
 
@@ -357,11 +358,16 @@ def train(
             raise InputError("--only", expected="a configuration with data.folds", found="no folds")
         _train_emulator(settings, output)
         return
-    from spectrolabe.training.trainer import train as run
+    if isinstance(settings, SkyTrainConfig):
+        from spectrolabe.training.unified import train_on_sky
 
-    folder = run(settings, output, only=only)
-    if only is not None:
-        return
+        folder = train_on_sky(settings, output)
+    else:
+        from spectrolabe.training.trainer import train as run
+
+        folder = run(settings, output, only=only)
+        if only is not None:
+            return
     card = read_card(folder)
     errors = ", ".join(f"{name} {value:.3g}" for name, value in card["unseen_mad"].items())
     console = Console(highlight=False, soft_wrap=True)
@@ -413,6 +419,10 @@ def predict(
     neighbours: Annotated[
         int, typer.Option(min=0, help="List so many training stars like each star, in a table.")
     ] = 0,
+    photometry: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Add distances: Ks, extinction, parallaxes by star."),
+    ] = None,
 ) -> None:
     """Predict labels with calibrated uncertainties and flags; run again to continue.
 
@@ -433,6 +443,7 @@ def predict(
         device=device,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
         neighbours=neighbours,
+        photometry=photometry,
     )
     _finish(report)
 

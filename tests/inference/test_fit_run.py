@@ -16,7 +16,6 @@ import spectrolabe as sl
 from spectrolabe.catalogue import LabelFlag, ResultFlag, read_catalogue
 from spectrolabe.errors import InputError
 from spectrolabe.inference import fit_run as module
-from spectrolabe.models import released
 from spectrolabe.inference.fit_files import StarFiles
 from spectrolabe.inference.fit_options import (
     parse_fixed,
@@ -30,8 +29,9 @@ from spectrolabe.inference.fit_run import fit_files
 from spectrolabe.inference.fit_spectra import FittedSpectrum
 from spectrolabe.inference.fit_start import TableStart, start_from
 from spectrolabe.inference.line_errors import line_error
-from spectrolabe.models.released import EMULATOR, find_emulators, find_model
+from spectrolabe.models import released
 from spectrolabe.models.emulator import load_emulator
+from spectrolabe.models.released import EMULATOR, find_emulators, find_model
 from spectrolabe.spectra import Spectrum
 from tests.inference.fitted import (
     LABELS,

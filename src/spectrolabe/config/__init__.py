@@ -5,12 +5,13 @@ from __future__ import annotations
 from spectrolabe.config.emulator import EmulatorConfig, EmulatorTrainConfig, GridsConfig
 from spectrolabe.config.grid import GridConfig, SpectraConfig, StarsConfig
 from spectrolabe.config.loading import load_config, load_training
-from spectrolabe.config.stream import SkyTrainConfig, StreamConfig
+from spectrolabe.config.stream import StreamConfig
 from spectrolabe.config.train import (
     AugmentationConfig,
     DataConfig,
     EncoderConfig,
     HeadConfig,
+    SkyTrainConfig,
     TrainConfig,
     TrainingConfig,
     TransferConfig,

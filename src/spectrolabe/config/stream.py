@@ -1,4 +1,4 @@
-"""What ``spectrolabe train`` needs to train on a sky that is made while it learns."""
+"""The sky that is made while a model learns from it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from spectrolabe.config.loading import Count, Fraction, Positive, Strict
-from spectrolabe.config.train import EncoderConfig, TrainingConfig
 
-__all__ = ["SkyTrainConfig", "StreamConfig"]
+__all__ = ["StreamConfig"]
 
 Share = Annotated[float, Field(ge=0.0)]
 
@@ -87,32 +86,3 @@ class StreamConfig(Strict):
             if not low <= high:
                 raise ValueError(f"{name} must be (low, high) with low <= high")
         return self
-
-
-class SkyTrainConfig(Strict):
-    """Everything that ``spectrolabe train`` needs to train on the sky of `StreamConfig`.
-
-    Parameters
-    ----------
-    name : str
-    sky : StreamConfig
-    labels : tuple of str
-        Registry names to predict; all that the sky knows if empty.
-    encoder : EncoderConfig
-    training : TrainingConfig
-        ``batch_size`` is the number of stars of a batch.
-    templates : bool
-        Give the encoder the differential spectra of reference stars to compare with.
-    calibration : int
-        Stars of each survey, drawn after the training, that recalibrate the uncertainties.
-    """
-
-    name: str
-    sky: StreamConfig = StreamConfig()
-    labels: tuple[str, ...] = ()
-    encoder: EncoderConfig = EncoderConfig(
-        width=128, latents=12, blocks=3, dropout=0.0, filters=2, shortest_period=0.0015
-    )
-    training: TrainingConfig = TrainingConfig(epochs=100, batch_size=32)
-    templates: bool = True
-    calibration: Count = 1000

@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from spectrolabe.config.loading import Count, Fraction, Positive, Strict
+from spectrolabe.config.stream import StreamConfig
 
 __all__ = [
     "AugmentationConfig",
     "DataConfig",
     "EncoderConfig",
     "HeadConfig",
+    "SkyTrainConfig",
     "TrainConfig",
     "TrainingConfig",
     "TransferConfig",
@@ -229,7 +231,20 @@ class TransferConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """Everything that ``spectrolabe train`` needs."""
+    """Everything that ``spectrolabe train`` needs to train on stores.
+
+    Parameters
+    ----------
+    name : str
+    data : DataConfig
+    encoder : EncoderConfig
+    augmentation : AugmentationConfig
+    training : TrainingConfig
+    transfer : TransferConfig
+    sky : StreamConfig, optional
+        A synthetic sky that goes with the stores; needs ``transfer.start`` and weighs
+        ``transfer.sky_weight``.
+    """
 
     name: str
     data: DataConfig
@@ -237,3 +252,33 @@ class TrainConfig(Strict):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
     transfer: TransferConfig = TransferConfig()
+    sky: StreamConfig | None = None
+
+
+class SkyTrainConfig(Strict):
+    """Everything that ``spectrolabe train`` needs to train on the sky of `StreamConfig`.
+
+    Parameters
+    ----------
+    name : str
+    sky : StreamConfig
+    labels : tuple of str
+        Registry names to predict; all that the sky knows if empty.
+    encoder : EncoderConfig
+    training : TrainingConfig
+        ``batch_size`` is the number of stars of a batch.
+    templates : bool
+        Give the encoder the differential spectra of reference stars to compare with.
+    calibration : int
+        Stars of each survey, drawn after the training, that recalibrate the uncertainties.
+    """
+
+    name: str
+    sky: StreamConfig = StreamConfig()
+    labels: tuple[str, ...] = ()
+    encoder: EncoderConfig = EncoderConfig(
+        width=128, latents=12, blocks=3, dropout=0.0, filters=2, shortest_period=0.0015
+    )
+    training: TrainingConfig = TrainingConfig(epochs=100, batch_size=32)
+    templates: bool = True
+    calibration: Count = 1000

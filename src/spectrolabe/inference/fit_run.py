@@ -22,11 +22,11 @@ from spectrolabe.inference.gather import Setup
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.pieces import MODEL_ERROR, Cutting
 from spectrolabe.inference.priors import Priors
-from spectrolabe.models.released import find_emulators
 from spectrolabe.inference.result import FitResult
 from spectrolabe.inference.run import Bad, RunReport, run
 from spectrolabe.labels import Labels
 from spectrolabe.models.emulator import Emulator, load_emulator
+from spectrolabe.models.released import find_emulators
 from spectrolabe.spectra import Spectrum, degrade
 
 __all__ = ["fit_files"]

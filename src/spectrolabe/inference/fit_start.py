@@ -12,9 +12,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
-from spectrolabe.models.released import find_model
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.models.checkpoint import load
+from spectrolabe.models.released import find_model
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys.files import read_table
 

@@ -12,6 +12,7 @@ from astropy.table import Table
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.inputs import groups_of as _groups  # noqa: F401  the name of the tests
 from spectrolabe.inference.neighbours import NeighbourTable
+from spectrolabe.inference.photometry import PhotometryTable, check_model
 from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.inference.run import Bad, RunReport, run
 from spectrolabe.models.checkpoint import load
@@ -37,6 +38,7 @@ def predict(
     device: str = "cpu",
     command: str = "",
     neighbours: int = 0,
+    photometry: str | Path | None = None,
 ) -> RunReport:
     """Predict labels for every star of the inputs and write one catalogue.
 
@@ -56,6 +58,8 @@ def predict(
         For the provenance.
     neighbours : int
         Training stars that are listed for each star, in ``<catalogue>.neighbours.parquet``.
+    photometry : str or Path, optional
+        Table of `spectrolabe.inference.photometry.PhotometryTable`: adds distances.
 
     Raises
     ------
@@ -73,14 +77,19 @@ def predict(
     }
     if neighbours:  # so that a run cannot go on with others, or without
         provenance["neighbours"] = neighbours
+    known = None
+    if photometry is not None:
+        check_model(estimator.names, photometry)
+        known = PhotometryTable(photometry)
+        provenance |= known.provenance
     beside = NeighbourTable(output, provenance) if neighbours else None
 
     def rows(stars: list[list[Spectrum]]) -> tuple[Table, Bad]:
-        if beside is None:
-            return catalogue_of(estimator, stars), []
         estimate = estimator.estimate(stars)
-        beside.append(stars, estimator.neighbours(estimate, neighbours))
-        return catalogue_of(estimator, stars, estimate), []
+        if beside is not None:
+            beside.append(stars, estimator.neighbours(estimate, neighbours))
+        table = catalogue_of(estimator, stars, estimate)
+        return (known.with_distances(table, stars, estimate.calibrated) if known else table), []
 
     report = run(
         selection,

@@ -105,11 +105,12 @@ def _result_flags(
 
 def _like_training(spectrum: Spectrum, trained: Mapping[str, Any]) -> bool:
     """Half the good pixels within the wavelengths trained on, at a resolution trained on."""
-    low, high = trained["wavelength_range"]
+    ranges = trained.get("wavelength_ranges", [trained["wavelength_range"]])
     good = spectrum.wavelength[spectrum.good]
-    inside = np.mean((good >= low) & (good <= high))
+    inside = sum(np.mean((good >= low) & (good <= high)) for low, high in ranges)
     resolution = float(np.median(spectrum.resolution))
     coarse, fine = trained["resolution_range"]
+    fine = np.inf if "wavelength_ranges" in trained else fine  # brought down to it
     within = coarse / RESOLUTION_MARGIN <= resolution <= fine * RESOLUTION_MARGIN
     return bool(inside >= 0.5 and within)
 

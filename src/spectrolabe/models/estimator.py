@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
+from spectrolabe.models.heads import HeadOutput
 from spectrolabe.models.pixels import PixelBatch, collate, row_of
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.models.tokens import tokenise
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.degrade import degrade
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["Estimate", "Estimator", "Neighbours", "encode", "encode_with_levels"]
+__all__ = ["Estimate", "Estimator", "Neighbours", "encode", "encode_with_levels", "numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,11 @@ def encode_with_levels(
     encoder: Encoder, pixels: PixelBatch
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Return what `encode` does, and scaled levels, shape (S, L, Q); Q = 0 of a normal head."""
-    output = encoder(tokenise(pixels), pixels.star)
+    return numbers(encoder, encoder(tokenise(pixels), pixels.star))
+
+
+def numbers(encoder: Encoder, output: HeadOutput) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return the same of what an encoder has said."""
     sigma = output.log_sigma.exp()
     covariance = output.correlation * sigma[:, :, None] * sigma[:, None, :]
     return (
@@ -133,7 +140,8 @@ class Estimator:
         device = next(self.encoder.parameters()).device
         parts = [
             encode_with_levels(
-                self.encoder, collate([[row_of(s) for s in star] for star in chunk]).to(device)
+                self.encoder,
+                collate([[row_of(self._readable(s)) for s in star] for star in chunk]).to(device),
             )
             for chunk in (stars[i : i + batch_size] for i in range(0, len(stars), batch_size))
         ]
@@ -149,6 +157,19 @@ class Estimator:
             surveys=[_survey_of(star) for star in stars],
             levels=levels,
         )
+
+    def _readable(self, spectrum: Spectrum) -> Spectrum:
+        """Without wavelengths that the model has never seen, and no sharper than those it has."""
+        trained = self.card["training_data"]
+        if "wavelength_ranges" not in trained:
+            return spectrum
+        row = row_of(spectrum)
+        rest = row.wavelength / (1.0 + row.rv / SPEED_OF_LIGHT)
+        inside = [(rest >= low) & (rest <= high) for low, high in trained["wavelength_ranges"]]
+        seen = np.logical_or.reduce(inside)
+        if not seen.all():
+            spectrum = spectrum.replace(ivar=np.where(seen, spectrum.ivar, np.float32(0.0)))
+        return degrade(spectrum, trained["resolution_range"][1])
 
     def physical(
         self,

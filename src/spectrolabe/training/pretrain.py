@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spectrolabe.config import SkyTrainConfig
+from spectrolabe.labels import Labels
 from spectrolabe.models.encoder import Encoder
-from spectrolabe.models.heads import Head, HeadOutput
+from spectrolabe.models.estimator import numbers
+from spectrolabe.models.heads import HeadOutput
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
 from spectrolabe.training.templates import make_templates
 
-__all__ = ["SkyTask", "disagreement", "sky_batches", "sky_loss"]
+__all__ = ["SkyBeside", "SkyTask", "disagreement", "encode_views", "sky_batches", "sky_loss"]
 
 AHEAD = 2  # batches that are made while the model learns
 VIEWS = 1.4  # spectra that a star has in a batch, about
@@ -52,6 +55,13 @@ def sky_batches(
             yield waiting.pop(0).result()
 
 
+@torch.inference_mode()
+def encode_views(encoder: Encoder, batch: SkyBatch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return of each view what `spectrolabe.models.estimator.encode_with_levels` does."""
+    encoder.eval()
+    return numbers(encoder, encoder(batch.tokens, batch.view, spectrum=batch.spectrum))
+
+
 def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
     """Return what two surveys disagree about each star that both see, in their sigmas, squared.
 
@@ -72,14 +82,51 @@ def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
     return torch.where(agreed, torch.log1p(z2 / 4.0), 0.0).sum() / agreed.sum().clamp(min=1)
 
 
-def sky_loss(model: nn.Module, head: Head, batch: SkyBatch, consistency: float) -> Tensor:
-    """Return the loss of all views of a batch, and of their disagreement."""
-    output = model(batch.tokens, batch.view, spectrum=batch.spectrum)
-    loss = head.loss(output, batch.target)
+def sky_loss(run: Run, batch: SkyBatch, consistency: float) -> Tensor:
+    """Return the loss of all views of a batch by the model of a run, and of their disagreement."""
+    output = run.model(batch.tokens, batch.view, spectrum=batch.spectrum)
+    loss = cast(Encoder, run.task.model).head.loss(output, batch.target)
     return loss + consistency * disagreement(output, batch) if consistency else loss
 
 
-class SkyTask:
+class SkyBeside:
+    """A synthetic sky from which a model learns beside real stars.
+
+    Parameters
+    ----------
+    stream : SkyStream
+        On the label scale of the model.
+    stars : int
+        Of a batch.
+    """
+
+    def __init__(self, stream: SkyStream, stars: int) -> None:
+        self.stream, self.stars = stream, stars
+
+    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Yield the loss of each batch of new stars."""
+        config = self.stream.config
+        for batch in sky_batches(self.stream, self.stars, config.steps, rng):
+            with run.accelerator.autocast():
+                loss = sky_loss(run, batch, config.consistency)
+            yield loss
+
+    def references(
+        self, encoder: Encoder, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray, Labels]:
+        """Return embeddings (K, D) of about ``count`` views of new stars, and their labels."""
+        steps = -(-count // int(VIEWS * self.stars))
+        parts = [
+            (encode_views(encoder, batch)[2], batch.target.cpu().numpy())
+            for batch in sky_batches(self.stream, self.stars, steps, rng)
+        ]
+        embedding, target = (np.concatenate(x)[:count] for x in zip(*parts, strict=True))
+        values = self.stream.scale.unscale(target)
+        ids = np.array([f"sky-{i:05d}" for i in range(len(values))])
+        return embedding, Labels(self.stream.names, values, np.full(values.shape, np.nan), ids)
+
+
+class SkyTask(SkyBeside):
     """Labels of the stars of an endless sky, for `spectrolabe.training.loop.learn`.
 
     Parameters
@@ -94,19 +141,11 @@ class SkyTask:
         if templates is not None:
             shape = {"templates": tuple(templates.origin.shape)}
             config = config.model_copy(update={"encoder": config.encoder.model_copy(update=shape)})
-        self.encoder = Encoder(config.encoder, len(stream.names), templates)
-        self.model: nn.Module = self.encoder
-        self.config, self.stream = config, stream
+        self.model: nn.Module = Encoder(config.encoder, len(stream.names), templates)
+        super().__init__(stream, config.training.batch_size)
+        self.config = config
         self.steps, self.selects = config.sky.steps, False
         self.spectra = int(VIEWS * self.steps * config.training.batch_size)
-
-    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Yield the loss of each batch of new stars."""
-        stars = self.config.training.batch_size
-        for batch in sky_batches(self.stream, stars, self.steps, rng):
-            with run.accelerator.autocast():
-                loss = sky_loss(run.model, self.encoder.head, batch, self.config.sky.consistency)
-            yield loss
 
     def score(self, model: nn.Module) -> tuple[float, dict[str, Any]]:
         """There are no stars to select by: none is seen twice."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectrolabe.config import StreamConfig
+from spectrolabe.errors import unknown_name
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.models.pixels import PixelBatch
@@ -74,18 +75,29 @@ class SkyStream:
     config : StreamConfig
     names : tuple of str, optional
         Labels to learn; all that the sky knows if empty.
+    scale : LabelScale, optional
+        That of a model that is to learn more; then ``names`` are its labels.
     device : str
         Where spectra are made.
     """
 
     def __init__(
-        self, config: StreamConfig, names: Sequence[str] = (), *, device: torch.device | str = "cpu"
+        self,
+        config: StreamConfig,
+        names: Sequence[str] = (),
+        *,
+        scale: LabelScale | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
         folders = [folder for name in config.emulators for folder in find_emulators(name)]
         self.emulators: list[Emulator] = [load_emulator(f).to(device) for f in folders]
-        self.names = tuple(names) or sky_labels(self.emulators[0])
-        self.scale: LabelScale = sky_scale(config, self.emulators[0], self.names)
+        known = sky_labels(self.emulators[0])
+        self.names = scale.names if scale is not None else tuple(names) or known
+        for name in self.names:
+            if name not in known:
+                raise unknown_name("labels", name, known, kind="label of the synthetic sky")
+        self.scale = scale or sky_scale(config, self.emulators[0], self.names)
         shares = {name: share for name, share in config.surveys.items() if share > 0}
         self.shares = np.array(list(shares.values())) / sum(shares.values())
         self.surveys = list(shares)

@@ -21,7 +21,9 @@ from spectrolabe.training import offsets, transfer
 from spectrolabe.training.augmentation import batches
 from spectrolabe.training.data import FEWEST, Sample, Splits, load_sample, open_stores, split_stars
 from spectrolabe.training.loop import Run, begin, learn
+from spectrolabe.training.pretrain import SkyBeside
 from spectrolabe.training.release import Sky, encode_sample, finished, on_unseen
+from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.transfer import Start, continued, read_start
 
 __all__ = ["EncoderTask", "fit", "train"]
@@ -72,6 +74,9 @@ def train(
     fewest = FEWEST if start is None else FEWEST_FROM_START
     sample = load_sample(open_stores(config.data), config.data, fewest=fewest)
     scale = LabelScale.fit(sample.labels) if start is None else start.estimator.scale
+    if sky is None and config.sky is not None and start is not None:
+        stream = SkyStream(config.sky, scale=scale)
+        sky = SkyBeside(stream, config.training.batch_size)
     sample = sample.with_labels(scale.names)
     folds = config.data.folds
     unseen = []
