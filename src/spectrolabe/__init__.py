@@ -45,6 +45,10 @@ _PUBLIC = {
     "predict": "inference.predict",
     # a catalogue's file -> a table with units, descriptions and provenance
     "read_catalogue": "catalogue",
+    # a model of the ages of red giants, which it tells from labels
+    "load_ages": "models.age_files",
+    # a table of labels -> the same with ages of its giants
+    "add_ages": "inference.ages",
 }
 
 __all__ = list(_PUBLIC)

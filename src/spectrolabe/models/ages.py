@@ -24,7 +24,7 @@ from spectrolabe.models.posterior import SCORES, LabelPosterior
 __all__ = ["LOG_AGE", "NEEDED", "AgeModel", "AgeNetwork", "AgeShape", "features", "lost"]
 
 NEEDED = ("teff", "logg", "fe_h")  # of every star; any other label may be missing
-LOG_AGE = np.linspace(-1.3, np.log10(LABELS["age"].high), 541)  # of densities; age in Gyr
+LOG_AGE = np.linspace(-1.3, np.log10(LABELS["age"].high), 271)  # of densities; age in Gyr
 FARTHEST = 6.0  # widths from the centre, beyond which inputs are held
 MARGIN = 0.5  # widths beyond the range trained on that are still inside
 CERTAIN = 2.0  # sigma by which a star is outside
@@ -246,7 +246,7 @@ class AgeModel:
     def _density(self, scaled: NDArray, sigma: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """Mean and variance, shape (N,), and levels, shape (N, Q), of the age in Gyr."""
         a = self.scales.index(self.scale)
-        below = self.distribution(scaled, sigma)[:, :, a]
+        below = self.distribution(scaled, sigma, scales=slice(a, a + 1))[:, :, 0]
         shift, *slopes = self.recalibration[a]
         width = np.exp(lost(scaled, sigma) @ slopes)
         scores = (ndtri(np.clip(below, 1e-12, 1 - 1e-12)) - shift) / width[:, None]
@@ -260,7 +260,11 @@ class AgeModel:
 
     @torch.no_grad()
     def distribution(
-        self, scaled: NDArray, sigma: NDArray, members: ArrayLike | None = None
+        self,
+        scaled: NDArray,
+        sigma: NDArray,
+        members: ArrayLike | None = None,
+        scales: slice = slice(None),
     ) -> NDArray:
         """Return the probability of ages below those of `LOG_AGE`, shape (N, G, A), uncalibrated.
 
@@ -270,14 +274,16 @@ class AgeModel:
             In units of the spread; NaN where missing.
         members : array_like of int or bool, optional
             Default: all.
+        scales : slice
+            Of the A age scales.
         """
         x = features(torch.from_numpy(np.array(scaled)), torch.from_numpy(np.array(sigma)))
         every = self.network.shape.members
         found = self.network(x.expand(every, -1, -1))
         keep = np.arange(every)[slice(None) if members is None else np.asarray(members)]
-        log_weight, mean, width = (part.numpy()[keep] for part in found)
+        log_weight, mean, width = (part.numpy()[keep][:, :, scales] for part in found)
         points = (LOG_AGE - self.centre) / self.spread
-        below = np.zeros((len(scaled), len(points), len(self.scales)))
+        below = np.zeros((len(scaled), len(points), mean.shape[2]))
         for m, k in np.ndindex(len(keep), log_weight.shape[-1]):
             at = (m, slice(None), None, slice(None), k)
             share = np.exp(log_weight[at]) / len(keep)
