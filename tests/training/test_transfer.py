@@ -15,6 +15,7 @@ from spectrolabe.labels import Labels
 from spectrolabe.models.checkpoint import load
 from spectrolabe.spectra.store import StoreWriter, open_store
 from spectrolabe.training import trainer
+from spectrolabe.training.pretrain import Seen
 from spectrolabe.training.trainer import train
 from spectrolabe.training.transfer import LowRank, Start, encoder_from, merge, prepare
 from tests.models.stars import made_up
@@ -241,6 +242,11 @@ def test_the_sky_keeps_what_the_stars_do_not_show(config, start, tmp_path):
             labels = Labels(names, np.ones((7, 3)), np.ones((7, 3)), [f"sky{i}" for i in range(7)])
             return np.full((7, encoder.head.out.in_features), 50.0, np.float32), labels
 
+        def seen(self, encoder, count, rng):
+            residual = 9.0 * rng.normal(size=(count, 3))
+            other = np.full(count, "simulated")
+            return Seen(residual, np.ones((count, 3)), np.full(count, 50.0), other, residual)
+
     sky = Pull()
     settings = config(
         data=DATA,
@@ -253,3 +259,9 @@ def test_the_sky_keeps_what_the_stars_do_not_show(config, start, tmp_path):
     old = load(start).encoder.norm.bias[0].item()
     assert model.encoder.norm.bias[0].item() > old + 0.1
     assert (model.coverage.reference == 50.0).all(axis=1).sum() == 7
+    # real stars say how wrong the survey of real stars is, simulated ones all others
+    survey = model.card["training_data"]["surveys"][0]
+    wrong = model.recalibration.of([survey, "other"])
+    sigma = wrong.sigma(np.ones((2, 3)), np.full(2, 50.0))
+    assert (sigma[1] > 6.0).all()
+    assert (sigma[0, :2] < 6.0).all()  # the third is not taught

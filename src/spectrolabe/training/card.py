@@ -29,6 +29,7 @@ def make_card(
     start: Start | None = None,
     kept: tuple[str, ...] = (),
     measured: MeasuredOffsets | None = None,
+    sky: bool = False,
 ) -> dict[str, Any]:
     """Return the card of a model.
 
@@ -46,6 +47,8 @@ def make_card(
         Labels whose recalibration is that of the start.
     measured : MeasuredOffsets, optional
         Of the catalogues, scaled.
+    sky : bool
+        They learnt from a simulated sky as well, so that nothing of the start is forgotten.
     """
     spread = _spread(residual) * scale.width
     cross = "cross-fitting" if config.data.folds else "a split of its own"
@@ -56,7 +59,7 @@ def make_card(
         "configuration": config.model_dump(
             mode="json", exclude={"data": {"store"}, "transfer": {"start"}}
         ),
-        "training_data": _training_data(config.data, train, start),
+        "training_data": _training_data(config.data, train, start, sky),
         "input": "native pixels (vacuum Angstrom, at rest by the survey's own velocity), ivar, R",
         "recalibrated_on": f"{len(residual)} spectra of stars that the predicting weights had not "
         f"seen ({cross})",
@@ -80,12 +83,14 @@ def _spread(residual: NDArray) -> NDArray:
     return 1.4826 * np.array(mad)
 
 
-def _training_data(config: DataConfig, train: Sample, start: Start | None) -> dict[str, Any]:
+def _training_data(
+    config: DataConfig, train: Sample, start: Start | None, sky: bool
+) -> dict[str, Any]:
     edges = [train.arrays(i)[0][[0, -1]] for i in range(len(train))]
     resolution = [np.median(train.arrays(i)[3]) for i in range(len(train))]
     identifiers = sorted(train.column("spectrum_id"))
     ranges, spread = _labels(train.labels, start)
-    return {
+    found: dict[str, Any] = {
         "store": ", ".join(Path(store).name for store in config.stores),
         "spectra": len(identifiers),
         "stars": len(np.unique(train.labels.star_id)),
@@ -97,6 +102,15 @@ def _training_data(config: DataConfig, train: Sample, start: Start | None) -> di
         "label_range": ranges,
         "label_spread": spread,
     }
+    old = {} if start is None else start.estimator.card["training_data"]
+    if "wavelength_ranges" in old:  # beyond them, nothing was ever learnt
+        found["wavelength_ranges"] = old["wavelength_ranges"]
+        found["resolution_range"] = old["resolution_range"]
+    if sky:
+        found["surveys"] = sorted({*found["surveys"], *old["surveys"]})
+        low, high = zip(found["snr_range"], old["snr_range"], strict=True)
+        found["snr_range"] = [min(low), max(high)]
+    return found
 
 
 def _labels(labels: Labels, start: Start | None) -> tuple[dict[str, Any], dict[str, Any]]:

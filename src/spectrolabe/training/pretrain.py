@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,12 +16,22 @@ from spectrolabe.labels import Labels
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import numbers
 from spectrolabe.models.heads import HeadOutput
+from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
 from spectrolabe.training.templates import make_templates
 
-__all__ = ["SkyBeside", "SkyTask", "disagreement", "encode_views", "sky_batches", "sky_loss"]
+__all__ = [
+    "Seen",
+    "SkyBeside",
+    "SkyTask",
+    "disagreement",
+    "encode_views",
+    "sky_batches",
+    "sky_loss",
+]
 
+STARS = 64  # at a time, of those that a model is tried on
 AHEAD = 2  # batches that are made while the model learns
 VIEWS = 1.4  # spectra that a star has in a batch, about
 
@@ -60,6 +70,26 @@ def encode_views(encoder: Encoder, batch: SkyBatch) -> tuple[NDArray, NDArray, N
     """Return of each view what `spectrolabe.models.estimator.encode_with_levels` does."""
     encoder.eval()
     return numbers(encoder, encoder(batch.tokens, batch.view, spectrum=batch.spectrum))
+
+
+class Seen(NamedTuple):
+    """What a model says of N views of stars it has not seen.
+
+    Parameters
+    ----------
+    residual, sigma : ndarray, shape (N, L)
+        Scaled label less estimate, and the standard deviation that the model states.
+    snr : ndarray, shape (N,)
+    survey : ndarray of str, shape (N,)
+        Empty for several together.
+    embedding : ndarray, shape (N, D)
+    """
+
+    residual: NDArray
+    sigma: NDArray
+    snr: NDArray
+    survey: NDArray
+    embedding: NDArray
 
 
 def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
@@ -115,15 +145,46 @@ class SkyBeside:
         self, encoder: Encoder, count: int, rng: np.random.Generator
     ) -> tuple[NDArray, Labels]:
         """Return embeddings (K, D) of about ``count`` views of new stars, and their labels."""
-        steps = -(-count // int(VIEWS * self.stars))
+        steps = -(-count // STARS)
         parts = [
             (encode_views(encoder, batch)[2], batch.target.cpu().numpy())
-            for batch in sky_batches(self.stream, self.stars, steps, rng)
+            for batch in sky_batches(self.stream, STARS, steps, rng)
         ]
         embedding, target = (np.concatenate(x)[:count] for x in zip(*parts, strict=True))
         values = self.stream.scale.unscale(target)
         ids = np.array([f"sky-{i:05d}" for i in range(len(values))])
         return embedding, Labels(self.stream.names, values, np.full(values.shape, np.nan), ids)
+
+    def seen(self, encoder: Encoder, count: int, rng: np.random.Generator) -> Seen:
+        """Let every instrument see new stars, a quarter of them also by another, and try a model.
+
+        Parameters
+        ----------
+        encoder : Encoder
+        count : int
+            Stars of each instrument.
+        rng : Generator
+        """
+        names, rows, parts = self.stream.surveys, np.arange(STARS), []
+        for name, other in zip(names, [*names[1:], names[0]], strict=True):
+            for _ in range(-(-count // STARS)):
+                views = [
+                    (self.stream.draw_instrument(name, rng), rows),
+                    (self.stream.draw_instrument(other, rng), rows[: STARS // 4]),
+                ]
+                batch = self.stream.observed(self.stream.stars(STARS, rng), views, rng)
+                mean, covariance, embedding, _ = encode_views(encoder, batch)
+                one = ["" if "+" in n or n == RANDOM else n for n in batch.instrument]
+                parts.append(
+                    Seen(
+                        batch.target.cpu().double().numpy() - mean,
+                        np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+                        batch.snr,
+                        np.array(one),
+                        embedding,
+                    )
+                )
+        return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 class SkyTask(SkyBeside):

@@ -20,11 +20,13 @@ from spectrolabe.training.card import make_card
 from spectrolabe.training.data import Sample
 from spectrolabe.training.loop import Run
 from spectrolabe.training.offsets import MeasuredOffsets, measure, number_of_reference
+from spectrolabe.training.pretrain import Seen
 from spectrolabe.training.transfer import Start
 
 __all__ = ["Sky", "Unseen", "encode_sample", "finished", "on_unseen"]
 
 REFERENCES = 5000  # training stars kept for the coverage
+SIMULATED = 400  # stars of each survey of a sky that recalibrate
 FEWEST_TO_WIDEN = 5  # stars, below which they cannot tell that it is too narrow
 
 
@@ -38,6 +40,9 @@ class Sky(Protocol):
         self, encoder: Encoder, count: int, rng: np.random.Generator
     ) -> tuple[NDArray, Labels]:
         """Return embeddings (K, D) of about ``count`` stars, and their labels."""
+
+    def seen(self, encoder: Encoder, count: int, rng: np.random.Generator) -> Seen:
+        """Return what a model says of new stars, ``count`` for each survey."""
 
 
 def encode_sample(encoder: Encoder, sample: Sample) -> tuple[NDArray, NDArray, NDArray]:
@@ -131,14 +136,21 @@ def finished(
             fix="Only a model that starts from another one can do without.",
         )
     residual, measured = _residuals(config, unseen, len(scale.names))
-    recalibration, old = _recalibration(residual, unseen, start)
+    before = None if start is None else start.estimator.recalibration
+    if sky is not None:  # weights that have learnt since then are judged anew
+        rng = np.random.default_rng([config.training.seed, 2**31, 1])
+        seen = sky.seen(encoder, SIMULATED, rng)
+        before = Recalibration.fit(seen.residual, seen.sigma, seen.snr, seen.survey.tolist())
+    recalibration, old = _recalibration(residual, unseen, before)
+    if sky is not None and before is not None:
+        recalibration = _beside(before, recalibration, unseen)
     kept = tuple(scale.names[j] for j in old)
     return Estimator(
         encoder.cpu(),
         scale,
         recalibration,
         _coverage(config, encoder, train, unseen, sky),
-        make_card(config, scale, train, residual, start, kept, measured),
+        make_card(config, scale, train, residual, start, kept, measured, sky is not None),
     )
 
 
@@ -170,26 +182,35 @@ def _residuals(
 
 
 def _recalibration(
-    residual: NDArray, unseen: Sequence[Unseen], start: Start | None
+    residual: NDArray, unseen: Sequence[Unseen], before: Recalibration | None
 ) -> tuple[Recalibration, list[int]]:
-    """Recalibrate on unseen stars; with too few of them, keep what the start has, not narrower.
+    """Recalibrate on unseen stars; with too few of them, keep what was before, not narrower.
 
-    Also returns the columns of the labels whose recalibration is that of the start.
+    Also returns the columns of the labels whose recalibration is that of before.
     """
     sigma = np.concatenate([part.sigma for part in unseen] or [residual])
     snr, survey = (
         np.concatenate([part.sample.column(name) for part in unseen] or [np.empty(0)])
         for name in ("snr", "survey")
     )
-    if start is None:
+    if before is None:
         return Recalibration.fit(residual, sigma, snr, survey), []
-    old = start.estimator.recalibration
+    old = before
     if len(set(survey.tolist())) == 1:
         old = old.surveys.get(str(survey[0]), old)
     factor = _widening(residual, old.sigma(sigma, snr))
     otherwise = Recalibration(old.shift, factor * old.scale, factor * old.floor, factor * old.noise)
     few = np.flatnonzero(np.isfinite(residual).sum(axis=0) < FEWEST)
     return Recalibration.fit(residual, sigma, snr, survey, otherwise), few.tolist()
+
+
+def _beside(before: Recalibration, own: Recalibration, unseen: Sequence[Unseen]) -> Recalibration:
+    """Return the terms of all surveys: of simulated stars, but of the real ones where there are."""
+    surveys = {name for part in unseen for name in part.sample.column("survey").tolist()}
+    real = {name: own.surveys.get(name, own) for name in sorted(surveys)}
+    return Recalibration(
+        before.shift, before.scale, before.floor, before.noise, {**before.surveys, **real}
+    )
 
 
 def _widening(residual: NDArray, sigma: NDArray) -> NDArray:

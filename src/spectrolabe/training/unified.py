@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spectrolabe import __version__
 from spectrolabe.config import SkyTrainConfig
@@ -18,14 +17,13 @@ from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import begin, learn
-from spectrolabe.training.pretrain import SkyTask, encode_views
+from spectrolabe.training.pretrain import Seen, SkyTask
 from spectrolabe.training.sky import SkyStream
 
-__all__ = ["Seen", "finish_on_sky", "seen_by_all", "train_on_sky"]
+__all__ = ["finish_on_sky", "train_on_sky"]
 
 REFERENCES = 4000  # views kept for the coverage
 UNSEEN = 2000  # views by which its limit is set
-STARS = 64  # at a time
 RANGE = (0.001, 0.999)  # quantiles of the training labels
 
 
@@ -59,63 +57,6 @@ def train_on_sky(config: SkyTrainConfig, output: str | Path, *, progress: bool =
     return save_estimator(finish_on_sky(task, encoder), output)
 
 
-class Seen(NamedTuple):
-    """What a model says of N views of stars it has not seen.
-
-    Parameters
-    ----------
-    residual, sigma : ndarray, shape (N, L)
-        Scaled label less estimate, and the standard deviation that the model states.
-    snr : ndarray, shape (N,)
-    survey : ndarray of str, shape (N,)
-        Empty for several together.
-    embedding : ndarray, shape (N, D)
-    """
-
-    residual: NDArray
-    sigma: NDArray
-    snr: NDArray
-    survey: NDArray
-    embedding: NDArray
-
-
-def seen_by_all(encoder: Encoder, stream: SkyStream, count: int, rng: np.random.Generator) -> Seen:
-    """Let every instrument of a sky see stars of their own, in pairs, and try a model on them.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    stream : SkyStream
-    count : int
-        Stars of each instrument.
-    rng : Generator
-    """
-    parts = []
-    surveys = stream.surveys
-    for k, name in enumerate(surveys):
-        other = surveys[(k + 1) % len(surveys)]
-        for _ in range(-(-count // STARS)):
-            stars = stream.stars(STARS, rng)
-            rows = np.arange(STARS)
-            views = [
-                (stream.draw_instrument(name, rng), rows),
-                (stream.draw_instrument(other, rng), rows[: STARS // 4]),
-            ]
-            batch = stream.observed(stars, views, rng)
-            mean, covariance, embedding, _ = encode_views(encoder, batch)
-            one = ["" if "+" in seen or seen == RANDOM else seen for seen in batch.instrument]
-            parts.append(
-                Seen(
-                    batch.target.cpu().double().numpy() - mean,
-                    np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
-                    batch.snr,
-                    np.array(one),
-                    embedding,
-                )
-            )
-    return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
 def finish_on_sky(task: SkyTask, encoder: Encoder) -> Estimator:
     """Return the estimator of fitted weights.
 
@@ -128,7 +69,7 @@ def finish_on_sky(task: SkyTask, encoder: Encoder) -> Estimator:
     config, stream = task.config, task.stream
     # other stars than any of an epoch: those have a seed of two numbers
     rng = np.random.default_rng([config.training.seed, 2**31, 1])
-    seen = seen_by_all(encoder, stream, config.calibration, rng)
+    seen = task.seen(encoder, config.calibration, rng)
     reference, stars = task.references(encoder, REFERENCES, rng)
     unseen, _ = task.references(encoder, UNSEEN, rng)
     inside = Coverage.fit(reference, unseen)
