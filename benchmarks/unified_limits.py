@@ -1,4 +1,4 @@
-"""The least uncertainty of each label of each simulated star, from exact slopes of the emulators."""
+"""The least uncertainty of each label of each simulated star, by exact slopes of the emulators."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""One model for six surveys: how close to the limit, how alike, and read from what.
+
+    python benchmarks/unified.py MODEL --stars 300
+
+MODEL is trained on the synthetic sky; the stars here have seeds that no training has. Parts that
+are finished are kept in ``--work``, so that an interrupted run goes on. Writes ``unified.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import unified_accuracy
+import unified_ages
+import unified_elements
+import unified_pairs
+import unified_pixels
+import unified_speed
+from pages import remarks, write_page
+from unified_sky import SURVEYS, Sky, read_sky
+
+VERSION = 1  # of what is kept
+PARTS = ("accuracy", "pairs", "elements", "pixels", "ages", "speed")
+Arrays = dict[str, NDArray]
+
+
+class Kept:
+    """Arrays by name, made once for a model and a number of stars."""
+
+    def __init__(self, folder: Path, sky: Sky, stars: int) -> None:
+        card = sky.model.card
+        self.folder, self.key = folder, [VERSION, card["weights_sha256"], stars]
+
+    def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """Return arrays made before, or make and keep them."""
+        digest = hashlib.sha256(json.dumps([*self.key, name]).encode()).hexdigest()[:10]
+        path = self.folder / f"{name}-{digest}.npz"
+        if path.exists():
+            with np.load(path) as file:
+                return dict(file)
+        begin = time.process_time()
+        arrays = make()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **arrays)
+        part.replace(path)
+        print(f"{name}: {time.process_time() - begin:.0f} s", flush=True)
+        return arrays
+
+
+INTRODUCTION = """# One model, six surveys
+
+```
+python benchmarks/unified.py {model} --stars {stars}
+```
+
+Model `{name}` ({parameters:.2f} million parameters, weights {weights}), trained on {seen:,}
+simulated stars. Everything on this page is of simulated stars that it has not seen, made by the
+same emulators and instruments: it says how well the model reads spectra that are as it was taught,
+not how well the emulators know real stars.
+
+{remarks}"""
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--stars", type=int, default=300, help="of each part")
+    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    parser.add_argument("--work", type=Path, default=Path("build/unified"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    arguments = parser.parse_args()
+    sky = read_sky(arguments.model)
+    (arguments.output / "figures").mkdir(parents=True, exist_ok=True)
+    sections = made(arguments, sky)
+    write_page(arguments.output / "unified.md", sections)
+
+
+def each(keep: Kept, name: str, surveys: Sequence[str], make: Callable[[str], Any]) -> dict:
+    """Return what there is of every survey, made or kept."""
+    return {survey: keep(f"{name}-{survey}", partial(make, survey)) for survey in surveys}
+
+
+def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
+    """Return the sections of the page."""
+    count, parts = arguments.stars, arguments.parts
+    keep = Kept(arguments.work, sky, count)
+    pictures = arguments.output / "figures"
+    mixed = sky.stars("mixed", count)
+    card = sky.model.card
+    parameters = sum(p.numel() for p in sky.model.encoder.parameters())
+    sections = [
+        INTRODUCTION.format(
+            model=arguments.model.name,
+            stars=count,
+            name=card["name"],
+            parameters=parameters / 1e6,
+            weights=str(card["weights_sha256"])[:12],
+            seen=card["training_data"]["stars"],
+            remarks=remarks("summary"),
+        )
+    ]
+    accuracy: dict[str, Arrays] = {}
+    if {"accuracy", "pairs"} & set(parts):
+        accuracy = each(
+            keep, "accuracy", SURVEYS, lambda s: unified_accuracy.accuracy(sky, s, mixed)
+        )
+    if "accuracy" in parts:
+        unified_accuracy.figure(sky, accuracy, str(pictures / "unified_scatter.png"))
+        sections += unified_accuracy.section(sky, accuracy, count, "figures/unified_scatter.png")
+    if "pairs" in parts:
+        found = keep("pairs", lambda: unified_pairs.compare(sky, mixed))
+        fisher = {survey: what["fisher"] for survey, what in accuracy.items()}
+        sections.append(unified_pairs.section(sky, found, fisher))
+    if "elements" in parts:
+        stars = sky.stars("independent", count), sky.stars("galaxy", count)
+        slopes = each(keep, "elements", SURVEYS, lambda s: unified_elements.slopes(sky, s, *stars))
+        unified_elements.figure(sky, slopes, str(pictures / "unified_elements.png"))
+        sections.append(unified_elements.section(sky, slopes, (count, count)))
+    if "pixels" in parts:
+        read = each(keep, "pixels", unified_pixels.READ, lambda s: unified_pixels.attribute(sky, s))
+        unified_pixels.figure(sky, read["galah"], "galah", str(pictures / "unified_pixels.png"))
+        sections.append(unified_pixels.section(sky, read))
+    if "ages" in parts:
+        field = sky.stars("galaxy", 2 * count, [1])
+        ages = each(keep, "ages", SURVEYS, lambda s: unified_ages.galactic(sky, s, field))
+        sections.append(unified_ages.section(sky, ages))
+    if "speed" in parts:
+        some = mixed.take(np.arange(min(32, count)))
+        rates = each(keep, "speed", SURVEYS, lambda s: unified_speed.speed(sky, s, some))
+        sections.append(unified_speed.section(rates, parameters, len(some)))
+    if "accuracy" in parts:
+        sections.append(unified_accuracy.full_section(sky, accuracy))
+    return sections
+
+
+if __name__ == "__main__":
+    main()
