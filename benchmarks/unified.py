@@ -27,6 +27,8 @@ import unified_pairs
 import unified_pixels
 import unified_speed
 from pages import remarks, write_page
+from spectrolabe.training.stars import Stars
+from unified_limits import fishers
 from unified_sky import SURVEYS, Sky, read_sky
 
 VERSION = 1  # of what is kept
@@ -35,15 +37,29 @@ Arrays = dict[str, NDArray]
 
 
 class Kept:
-    """Arrays by name, made once for a model and a number of stars."""
+    """Arrays by name, made once for a model, or for all models of one sky.
 
-    def __init__(self, folder: Path, sky: Sky, stars: int) -> None:
-        card = sky.model.card
-        self.folder, self.key = folder, [VERSION, card["weights_sha256"], stars]
+    Parameters
+    ----------
+    folder : Path
+    sky : Sky
+    shared : bool
+        For all models that learn the same labels of the same sky.
+    """
+
+    def __init__(self, folder: Path, sky: Sky, *, shared: bool = False) -> None:
+        model, emulators = sky.model, sky.stream.emulators
+        scale = np.concatenate([model.scale.centre, model.scale.width]).round(9).tolist()
+        sky_key = [VERSION, list(sky.names), scale, [e.card["weights_sha256"] for e in emulators]]
+        sky_key.append(sky.stream.config.model_dump(mode="json"))
+        self.folder = folder
+        self.key = sky_key if shared else [VERSION, model.card["weights_sha256"]]
 
     def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """Return arrays made before, or make and keep them."""
-        digest = hashlib.sha256(json.dumps([*self.key, name]).encode()).hexdigest()[:10]
+        digest = hashlib.sha256(json.dumps([*self.key, name], sort_keys=True).encode()).hexdigest()[
+            :10
+        ]
         path = self.folder / f"{name}-{digest}.npz"
         if path.exists():
             with np.load(path) as file:
@@ -79,9 +95,16 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=300, help="of each part")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("build/unified"))
+    parser.add_argument("--limits-only", action="store_true", help="which any model can use")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
     sky = read_sky(arguments.model)
+    if arguments.limits_only:
+        keep = Kept(arguments.work, sky, shared=True)
+        for name, kind, seed in (("fisher", "mixed", 0), ("alone", "independent", 1)):
+            stars = sky.stars(kind, arguments.stars)
+            each(keep, f"{name}-{arguments.stars}", SURVEYS, fishers_of(sky, stars, seed))
+        return
     (arguments.output / "figures").mkdir(parents=True, exist_ok=True)
     sections = made(arguments, sky)
     write_page(arguments.output / "unified.md", sections)
@@ -92,10 +115,15 @@ def each(keep: Kept, name: str, surveys: Sequence[str], make: Callable[[str], An
     return {survey: keep(f"{name}-{survey}", partial(make, survey)) for survey in surveys}
 
 
+def fishers_of(sky: Sky, stars: Stars, seed: int) -> Callable[[str], Arrays]:
+    """Return what makes the Fisher matrices of stars in a survey."""
+    return lambda survey: {"fisher": fishers(sky, survey, stars, [seed])}
+
+
 def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
     """Return the sections of the page."""
     count, parts = arguments.stars, arguments.parts
-    keep = Kept(arguments.work, sky, count)
+    keep, limits = Kept(arguments.work, sky), Kept(arguments.work, sky, shared=True)
     pictures = arguments.output / "figures"
     mixed = sky.stars("mixed", count)
     card = sky.model.card
@@ -113,19 +141,29 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
     ]
     accuracy: dict[str, Arrays] = {}
     if {"accuracy", "pairs"} & set(parts):
+        fisher = each(limits, f"fisher-{count}", SURVEYS, fishers_of(sky, mixed, 0))
         accuracy = each(
-            keep, "accuracy", SURVEYS, lambda s: unified_accuracy.accuracy(sky, s, mixed)
+            keep,
+            f"accuracy-{count}",
+            SURVEYS,
+            lambda s: unified_accuracy.accuracy(sky, s, mixed, fisher[s]["fisher"]),
         )
     if "accuracy" in parts:
         unified_accuracy.figure(sky, accuracy, str(pictures / "unified_scatter.png"))
         sections += unified_accuracy.section(sky, accuracy, count, "figures/unified_scatter.png")
     if "pairs" in parts:
-        found = keep("pairs", lambda: unified_pairs.compare(sky, mixed))
-        fisher = {survey: what["fisher"] for survey, what in accuracy.items()}
-        sections.append(unified_pairs.section(sky, found, fisher))
+        found = keep(f"pairs-{count}", lambda: unified_pairs.compare(sky, mixed))
+        each_fisher = {survey: what["fisher"] for survey, what in fisher.items()}
+        sections.append(unified_pairs.section(sky, found, each_fisher))
     if "elements" in parts:
         stars = sky.stars("independent", count), sky.stars("galaxy", count)
-        slopes = each(keep, "elements", SURVEYS, lambda s: unified_elements.slopes(sky, s, *stars))
+        possible = each(limits, f"alone-{count}", SURVEYS, fishers_of(sky, stars[0], 1))
+        slopes = each(
+            keep,
+            f"elements-{count}",
+            SURVEYS,
+            lambda s: unified_elements.slopes(sky, s, *stars, possible[s]["fisher"]),
+        )
         unified_elements.figure(sky, slopes, str(pictures / "unified_elements.png"))
         sections.append(unified_elements.section(sky, slopes, (count, count)))
     if "pixels" in parts:
@@ -134,7 +172,7 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         sections.append(unified_pixels.section(sky, read))
     if "ages" in parts:
         field = sky.stars("galaxy", 2 * count, [1])
-        ages = each(keep, "ages", SURVEYS, lambda s: unified_ages.galactic(sky, s, field))
+        ages = each(keep, f"ages-{count}", SURVEYS, lambda s: unified_ages.galactic(sky, s, field))
         sections.append(unified_ages.section(sky, ages))
     if "speed" in parts:
         some = mixed.take(np.arange(min(32, count)))

@@ -11,7 +11,7 @@ from spectrolabe.labels import LABELS
 from spectrolabe.training.stars import GALACTIC, Stars
 from spectrolabe.validation.limits import posterior_covariance
 from spectrolabe.validation.metrics import mad
-from unified_limits import fishers, priors, told
+from unified_limits import priors, told
 from unified_sky import MAIN, SEED, SURVEYS, Sky, abundances
 
 __all__ = ["BINS", "accuracy", "digits", "figure", "limits_of", "ratio", "section", "usable"]
@@ -33,17 +33,15 @@ def digits(name: str) -> int:
     return {"K": 1, "km/s": 2, "Gyr": 2, "mag": 2}.get(LABELS[name].unit, 3)
 
 
-def accuracy(sky: Sky, survey: str, stars: Stars) -> Arrays:
+def accuracy(sky: Sky, survey: str, stars: Stars, fisher: NDArray) -> Arrays:
     """Return estimates and limits of all stars in all bins, one bin after the other.
 
     Returns
     -------
     dict of ndarray
         ``truth``, ``mean``, ``sigma``, ``limit`` (NaN where there is none) and ``known`` (the limit
-        for who knows whether a star is one of the Galaxy), (4 N, L); ``bin`` and ``snr``, (4 N,);
-        ``fisher``, (N, P, P), of S/N = 1.
+        for who knows whether a star is one of the Galaxy), (4 N, L); ``bin`` and ``snr``, (4 N,).
     """
-    fisher = fishers(sky, survey, stars, [0])
     prior = priors(sky, survey)
     galaxy = np.isfinite(stars.values[:, sky.names.index("abs_mag_k")])
     rng = np.random.default_rng([SEED, 9, SURVEYS.index(survey)])
@@ -68,8 +66,7 @@ def accuracy(sky: Sky, survey: str, stars: Stars) -> Arrays:
                 "snr": snr,
             }
         )
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return joined | {"fisher": fisher, "prior": prior["mixed"]}
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def limits_of(sky: Sky, fisher: NDArray, snr: NDArray, prior: NDArray) -> NDArray:

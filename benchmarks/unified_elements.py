@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from figures import STYLE
 from pages import remarks, table
 from spectrolabe.training.stars import Stars
-from unified_limits import fishers, priors, told
+from unified_limits import priors, told
 from unified_sky import Sky, abundances
 
 __all__ = ["figure", "section", "slopes"]
@@ -18,7 +18,7 @@ KNOWN = 0.5  # slope below which an abundance is not known from its own lines
 Arrays = dict[str, NDArray]
 
 
-def slopes(sky: Sky, survey: str, independent: Stars, galaxy: Stars) -> Arrays:
+def slopes(sky: Sky, survey: str, independent: Stars, galaxy: Stars, fisher: NDArray) -> Arrays:
     """Return slopes of estimated with true [X/Fe], shape (X,), and their errors.
 
     Returns
@@ -34,7 +34,7 @@ def slopes(sky: Sky, survey: str, independent: Stars, galaxy: Stars) -> Arrays:
         lines = [_line(*seen.of(name)[:2]) for name in names]
         found[kind] = np.array([slope for slope, _ in lines])
         found[f"error/{kind}"] = np.array([error for _, error in lines])
-    fisher = fishers(sky, survey, independent, [1]) * SNR**2
+    fisher = fisher * SNR**2  # of the independent stars
     prior = priors(sky, survey)["mixed"]
     # d(estimate)/d(truth) of the posterior mean
     gain = np.linalg.solve(np.eye(len(prior)) + prior @ fisher, prior @ fisher)

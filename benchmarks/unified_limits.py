@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from scipy.linalg import solve_banded
 from torch import Tensor
 
 from spectrolabe.inference.continuum import continuum_basis
-from spectrolabe.labels import LABELS
 from spectrolabe.spectra.broadening import FWHM
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.training.instruments import StreamArm
@@ -202,10 +202,8 @@ def priors(sky: Sky, survey: str | None = None) -> dict[str, NDArray]:
     survey : str, optional
         Whose velocity errors the stars have; without, they are left out of the labels.
     """
-    stars = sky.stream.stars(PRIOR_STARS, np.random.default_rng([SEED, 99]))
+    scaled, galaxy = _drawn_stars(sky)
     names = told(sky)
-    scaled = sky.model.scale.scale(stars.values)[:, [sky.names.index(n) for n in names]]
-    galaxy = np.isfinite(stars.values[:, sky.names.index("abs_mag_k")])
     keep = np.array([name != EXPOSURE for name in names])
     own = []
     for rows in (slice(None), galaxy, ~galaxy):
@@ -219,6 +217,15 @@ def priors(sky: Sky, survey: str | None = None) -> dict[str, NDArray]:
     return dict(zip(("mixed", "galaxy", "independent"), own, strict=True))
 
 
+@lru_cache(maxsize=1)
+def _drawn_stars(sky: Sky) -> tuple[NDArray, NDArray]:
+    """Scaled labels of many stars, (N, P), and which of them are of the Galaxy."""
+    stars = sky.stream.stars(PRIOR_STARS, np.random.default_rng([SEED, 99]))
+    columns = [sky.names.index(name) for name in told(sky)]
+    galaxy = np.isfinite(stars.values[:, sky.names.index("abs_mag_k")])
+    return sky.model.scale.scale(stars.values)[:, columns], galaxy
+
+
 def velocity_variance(sky: Sky, survey: str) -> float:
     """Variance of the velocities that are left of a survey, scaled."""
     instrument, config = sky.stream.instruments[survey], sky.stream.config
@@ -228,8 +235,3 @@ def velocity_variance(sky: Sky, survey: str) -> float:
     square = (fast**2 - slow**2) / (2.0 * np.log(fast / slow)) if fast > slow else slow**2
     unit = sky.model.scale.width[sky.names.index(EXPOSURE)]
     return float(width**2 * square / unit**2)
-
-
-def unit_of(name: str) -> str:
-    """Of a label."""
-    return LABELS[name].unit

@@ -47,7 +47,7 @@ def attribute(sky: Sky, survey: str) -> Arrays:
     dict of ndarray
         For each of `KINDS`: ``gradient/KIND``, ``spectrum/KIND`` and ``filter/KIND``, shape (X, B):
         what a change of the flux in each of B resolution elements does to the estimate of [X/Fe],
-        what [X/Fe] does to the flux there, and what the best straight line would do to the
+        [X/Fe] does to the flux there, and what the best straight line would do to the
         estimate; ``wavelength``, (B,).
     """
     stars = _stars(sky)
