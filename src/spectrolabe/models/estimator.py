@@ -14,6 +14,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.heads import HeadOutput
+from spectrolabe.models.left_out import left_out
 from spectrolabe.models.pixels import PixelBatch, collate, row_of
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.models.tokens import tokenise
@@ -159,7 +160,7 @@ class Estimator:
         )
 
     def _readable(self, spectrum: Spectrum) -> Spectrum:
-        """Without wavelengths that the model has never seen, and no sharper than those it has."""
+        """Without what the model has not seen or should not read, and no sharper than it knows."""
         trained = self.card["training_data"]
         if "wavelength_ranges" not in trained:
             return spectrum
@@ -167,6 +168,8 @@ class Estimator:
         rest = row.wavelength / (1.0 + row.rv / SPEED_OF_LIGHT)
         inside = [(rest >= low) & (rest <= high) for low, high in trained["wavelength_ranges"]]
         seen = np.logical_or.reduce(inside)
+        if spectrum.survey not in trained.get("real_surveys", ()):
+            seen &= ~left_out(spectrum, trained.get("left_out", ()))
         if not seen.all():
             spectrum = spectrum.replace(ivar=np.where(seen, spectrum.ivar, np.float32(0.0)))
         return degrade(spectrum, trained["resolution_range"][1])

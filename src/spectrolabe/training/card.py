@@ -106,6 +106,9 @@ def _training_data(
     if "wavelength_ranges" in old:  # beyond them, nothing was ever learnt
         found["wavelength_ranges"] = old["wavelength_ranges"]
         found["resolution_range"] = old["resolution_range"]
+    if "left_out" in old:  # of surveys of which no real spectrum was learnt from
+        found["left_out"] = old["left_out"]
+        found["real_surveys"] = sorted({*found["surveys"], *old.get("real_surveys", ())})
     if sky:
         found["surveys"] = sorted({*found["surveys"], *old["surveys"]})
         low, high = zip(found["snr_range"], old["snr_range"], strict=True)

@@ -14,6 +14,7 @@ from spectrolabe.labels import Labels
 from spectrolabe.models.checkpoint import save_estimator
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator
+from spectrolabe.models.left_out import LEFT_OUT
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import begin, learn
@@ -101,6 +102,7 @@ def _card(task: SkyTask, seen: Seen, stars: Labels) -> dict[str, Any]:
             "wavelength_range": _wavelengths(stream)[0],
             "wavelength_ranges": _wavelengths(stream),
             "resolution_range": _resolutions(stream),
+            "left_out": list(LEFT_OUT),  # of real spectra
             "snr_range": list(config.sky.snr),
             "label_range": {
                 n: [float(a), float(b)] for n, a, b in zip(names, low, high, strict=True)
