@@ -33,6 +33,7 @@ from unified_sky import SURVEYS, Sky, read_sky
 
 VERSION = 1  # of what is kept
 PARTS = ("accuracy", "pairs", "elements", "pixels", "ages", "speed")
+AGES = 6  # as many stars for ages, which half of them have
 Arrays = dict[str, NDArray]
 
 
@@ -171,7 +172,7 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         unified_pixels.figure(sky, read["galah"], "galah", str(pictures / "unified_pixels.png"))
         sections.append(unified_pixels.section(sky, read))
     if "ages" in parts:
-        field = sky.stars("galaxy", 2 * count, [1])
+        field = sky.stars("galaxy", AGES * count, [1])
         ages = each(keep, f"ages-{count}", SURVEYS, lambda s: unified_ages.galactic(sky, s, field))
         sections.append(unified_ages.section(sky, ages))
     if "speed" in parts:

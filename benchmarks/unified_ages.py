@@ -14,6 +14,7 @@ __all__ = ["galactic", "section"]
 
 SNR = (30.0, 150.0)
 GIANT = 3.5  # log g below which a star is a giant
+FOLDS = 10
 TERMS = ("teff", "logg", "fe_h", "c_fe", "n_fe", "mg_fe")
 Arrays = dict[str, NDArray]
 
@@ -35,11 +36,11 @@ def _quadratic(terms: NDArray) -> NDArray:
 
 
 def _baseline(terms: NDArray, truth: NDArray) -> NDArray:
-    """Predictions of each half by a polynomial fitted to the other, (N,)."""
+    """Predictions of each part by a polynomial fitted to the others, (N,)."""
     design, found = _quadratic(terms), np.empty(len(truth))
-    half = np.arange(len(truth)) % 2 == 0
-    for fitted, tried in ((half, ~half), (~half, half)):
-        weights = np.linalg.lstsq(design[fitted], truth[fitted], rcond=None)[0]
+    part = np.arange(len(truth)) % FOLDS
+    for tried in (part == k for k in range(FOLDS)):
+        weights = np.linalg.lstsq(design[~tried], truth[~tried], rcond=None)[0]
         found[tried] = design[tried] @ weights
     return found
 
@@ -87,8 +88,9 @@ def section(sky: Sky, all_: dict[str, Arrays]) -> str:
     return f"""## Ages and absolute magnitudes
 
 Stars of the simulated Galaxy at S/N {SNR[0]:g}–{SNR[1]:g}; giants have log g < {GIANT:g}.
-*Polynomial*: of degree two in the same model's estimates of {", ".join(TERMS)}, fitted for each
-survey and kind to half of these stars and tried on the other, both ways.
+*Polynomial*: of degree two in the same model's estimates of {", ".join(TERMS)},
+fitted for each survey and kind to nine tenths of these very stars and tried on the rest, in turn:
+unlike the model it has been taught by stars of the Galaxy alone, seen by this survey at this S/N.
 
 {(chr(10) * 2).join(tables)}
 

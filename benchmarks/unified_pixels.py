@@ -24,6 +24,7 @@ SNR = 100.0
 READ = ("apogee", "galah", "lamost_lrs")
 # teff, logg, fe_h, v_micro, v_broad; solar ratios
 KINDS = {"giant": (4700.0, 2.3, -0.2, 1.5, 6.0), "dwarf": (5700.0, 4.4, -0.1, 1.1, 5.0)}
+WINDOW = (5640.0, 5880.0)  # Å, of the figure
 SHOWN = ("mg_fe", "ni_fe")
 Arrays = dict[str, NDArray]
 
@@ -123,12 +124,13 @@ def section(sky: Sky, all_: dict[str, Arrays]) -> str:
     middle = np.median(numbers, axis=0)
     rows.append(["**median**", *(" / ".join(f"{x:.2f}" for x in cell) for cell in middle)])
     kinds = "; ".join(
-        f"{kind}: Teff {t:g} K, log g {g:g}, [Fe/H] {m:g}" for kind, (t, g, m, *_) in KINDS.items()
+        f"{kind} of Teff {t:g} K, log g {g:g}, [Fe/H] {m:g}"
+        for kind, (t, g, m, *_) in KINDS.items()
     )
     return f"""## Which pixels an abundance is read from
 
-Spectra without noise that are said to have S/N {SNR:g}, of two stars of solar ratios ({kinds}). The
-*gradient* of the estimate of [X/Fe] with the flux of every pixel, by automatic differentiation
+Spectra without noise that are said to have S/N {SNR:g}, of two stars of solar ratios ({kinds}).
+The *gradient* of the estimate of [X/Fe] with the flux of every pixel, by automatic differentiation
 through the model, is summed in elements of resolution, as is the *differential spectrum* (what
 [X/Fe] does to the flux). First: Spearman's rank correlation of their sizes. Second: the same of the
 *best filter*, the row of `(F + S^-1)^-1 J^T C^-1` of the label, which shares the weight between
@@ -155,18 +157,19 @@ def figure(sky: Sky, what: Arrays, survey: str, path: str, kind: str = "giant") 
         drawn, panels = plt.subplots(
             2 * len(SHOWN), 1, figsize=(9.0, 2.0 * len(SHOWN) * 1.5), sharex=True
         )
-        x = what["wavelength"]
+        inside = (what["wavelength"] > WINDOW[0]) & (what["wavelength"] < WINDOW[1])
+        x = what["wavelength"][inside]
         for k, name in enumerate(SHOWN):
             i = names.index(name)
-            unit = lambda v: v / np.max(np.abs(v))  # noqa: E731
+            unit = lambda v: v[inside] / np.max(np.abs(v[inside]))  # noqa: E731
             upper, lower = panels[2 * k], panels[2 * k + 1]
             upper.plot(x, unit(what[f"spectrum/{kind}"][i]), color="0.4", lw=0.8)
             upper.set_ylabel("spectrum")
-            lower.plot(x, unit(what[f"filter/{kind}"][i]), color=LINE, lw=0.9, label="best filter")
-            lower.plot(x, unit(what[f"gradient/{kind}"][i]), color=DOT, lw=0.9, label="model")
+            lower.plot(x, unit(what[f"filter/{kind}"][i]), color=LINE, lw=1.8, label="best filter")
+            lower.plot(x, unit(what[f"gradient/{kind}"][i]), color=DOT, lw=0.8, label="model")
             lower.set_ylabel("gradient")
             upper.set_title(f"{name}, {survey}, {kind}; each over its largest", fontsize=9)
-        panels[1].legend(loc="upper right", ncols=2)
+        panels[1].legend(loc="lower right", ncols=2)
         panels[-1].set_xlabel("wavelength [Å]")
         drawn.savefig(path, dpi=90)
         plt.close(drawn)
