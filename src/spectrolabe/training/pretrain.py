@@ -19,6 +19,7 @@ from spectrolabe.models.heads import HeadOutput
 from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
+from spectrolabe.training.stars import EXPOSURE, typical_values
 from spectrolabe.training.templates import make_templates
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 STARS = 64  # at a time, of those that a model is tried on
+FASTEST = 4.0  # times the unit of velocities that are left: the range of histograms
 AHEAD = 2  # batches that are made while the model learns
 VIEWS = 1.4  # spectra that a star has in a batch, about
 
@@ -187,6 +189,15 @@ class SkyBeside:
         return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
+def _range_of(stream: SkyStream) -> NDArray:
+    """Scaled labels of many stars, (N, L); velocities left by far more than is usual."""
+    values = typical_values(stream.config, stream.emulators[0], stream.names)
+    scaled = stream.scale.scale(values)
+    if EXPOSURE in stream.names:
+        scaled[:, stream.names.index(EXPOSURE)] *= FASTEST
+    return np.asarray(scaled)
+
+
 class SkyTask(SkyBeside):
     """Labels of the stars of an endless sky, for `spectrolabe.training.loop.learn`.
 
@@ -202,7 +213,9 @@ class SkyTask(SkyBeside):
         if templates is not None:
             shape = {"templates": tuple(templates.origin.shape)}
             config = config.model_copy(update={"encoder": config.encoder.model_copy(update=shape)})
-        self.model: nn.Module = Encoder(config.encoder, len(stream.names), templates)
+        encoder = Encoder(config.encoder, len(stream.names), templates)
+        encoder.head.set_range(torch.from_numpy(_range_of(stream)).float())
+        self.model: nn.Module = encoder
         super().__init__(stream, config.training.batch_size)
         self.config = config
         self.steps, self.selects = config.sky.steps, False

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from spectrolabe.config import StarsConfig, StreamConfig
 from spectrolabe.config.sky import PopulationConfig, SkyConfig
-from spectrolabe.labels import Labels, LabelScale
+from spectrolabe.labels import LabelScale
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.sky.population import draw_population
 from spectrolabe.synthesis.sampling import MOST_CARBON, sample_labels
 
-__all__ = ["EXPOSURE", "GALACTIC", "Stars", "draw_stars", "sky_labels", "sky_scale"]
+__all__ = [
+    "EXPOSURE",
+    "GALACTIC",
+    "Stars",
+    "draw_stars",
+    "sky_labels",
+    "sky_scale",
+    "typical_values",
+]
 
 GALACTIC = ("abs_mag_k", "age")  # known of stars of the Galaxy alone
 EXPOSURE = "rv_residual"  # of a spectrum, not of a star
@@ -146,11 +154,17 @@ def _independent(emulator: Emulator, count: int, rng: np.random.Generator) -> di
     return columns
 
 
+def typical_values(config: StreamConfig, emulator: Emulator, names: tuple[str, ...]) -> NDArray:
+    """Return the labels of many stars, (N, L), always the same; velocities left are +- 10 km/s."""
+    rng = np.random.default_rng(0)
+    values = draw_stars(config, emulator, names, SCALED_ON, rng).values.copy()
+    if EXPOSURE in names:
+        values[::2, names.index(EXPOSURE)] = VELOCITY_WIDTH
+        values[1::2, names.index(EXPOSURE)] = -VELOCITY_WIDTH
+    return values
+
+
 def sky_scale(config: StreamConfig, emulator: Emulator, names: tuple[str, ...]) -> LabelScale:
     """Return the scale of the labels: mean and standard deviation of many stars."""
-    values = draw_stars(config, emulator, names, SCALED_ON, np.random.default_rng(0)).values.copy()
-    if EXPOSURE in names:
-        values[:2, names.index(EXPOSURE)] = VELOCITY_WIDTH, -VELOCITY_WIDTH
-    table = Labels(names, values, np.full(values.shape, np.nan), np.arange(len(values)).astype(str))
-    centre, width = np.nanmean(table.values, axis=0), np.nanstd(table.values, axis=0)
-    return LabelScale(names, centre, width)
+    values = typical_values(config, emulator, names)
+    return LabelScale(names, np.nanmean(values, axis=0), np.nanstd(values, axis=0))
