@@ -33,6 +33,8 @@ DOCUMENTS = (
             "emulator",
             "fit",
             "calibration",
+            "distances",
+            "ages",
         )
     ),
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.table import Table
 from scipy.special import ndtri
 
 from spectrolabe.errors import InputError
-from spectrolabe.inference.distance import DistanceFlag
+from spectrolabe.inference.distance import DISTANCE_FLAGS, DistanceFlag
 from spectrolabe.inference.photometry import DISTANCE_COLUMNS, PhotometryTable, check_model
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.spectra import Frame, Spectrum
@@ -178,3 +180,11 @@ def test_predict_adds_distances(tmp_path, invoke):
     assert (found["distance_flags"][rows] == DistanceFlag.NO_SPECTROSCOPIC).all()
     assert np.isnan(found["distance"][order[spectra[-1][0].star_id]])
     assert "photometry_sha256" in str(found.meta)
+
+
+def test_the_guide_has_the_columns_and_flags():
+    text = (Path(__file__).parents[2] / "docs" / "distances.md").read_text(encoding="utf-8")
+    for name, (_, unit, description) in DISTANCE_COLUMNS.items():
+        assert f"| `{name}` | {unit + ' ' if unit else ''}| {description} |" in text
+    for flag, description in DISTANCE_FLAGS.items():
+        assert f"| {flag.value} | {description} |" in text

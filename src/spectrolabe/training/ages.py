@@ -17,7 +17,7 @@ from torch import Tensor
 import spectrolabe
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
-from spectrolabe.models.ages import LOG_AGE, AgeModel, AgeNetwork, AgeShape, features, lost
+from spectrolabe.models.ages import LOG_AGE, NEEDED, AgeModel, AgeNetwork, AgeShape, features, lost
 
 __all__ = ["AgeTraining", "train_ages"]
 
@@ -48,19 +48,19 @@ class AgeTraining:
         Share of stars whose labels get errors, of up to `worst` times the spread of the stars.
     worst : float
     missing : float
-        Share of stars of which labels are left out, any number of them.
+        Share of stars of which labels are left out, any number of those that may be missing.
     """
 
     seed: int = 0
-    folds: int = 10
-    members: int = 2
+    folds: int = 5
+    members: int = 4
     width: int = 48
     components: int = 3
     steps: int = 3000
     batch: int = 256
     learning_rate: float = 5e-3
     weight_decay: float = 1e-2
-    worse: float = 1.0
+    worse: float = 0.9
     worst: float = 2.0
     missing: float = 0.5
 
@@ -109,13 +109,14 @@ def train_ages(
     network = AgeNetwork(shape)
     left_out = np.arange(members) % settings.folds
     rows = [np.flatnonzero(fold != part) for part in left_out]
-    _learn(network, scaled, sigma, (log_age - centre) / spread, rows, settings)
+    optional = ~np.isin(labels.names, NEEDED)
+    _learn(network, scaled, sigma, (log_age - centre) / spread, rows, optional, settings)
     with np.errstate(invalid="ignore"):
         low, high = np.nanpercentile(labels.values, TAILS, axis=0)
     nothing = np.zeros((len(ages), 4))
     first = next(iter(ages))
     draft = AgeModel(network, inputs, low, high, tuple(ages), centre, spread, nothing, first, {})
-    recalibration = _calibrate(draft, scaled, sigma, log_age, fold, left_out, settings)
+    recalibration = _calibrate(draft, scaled, sigma, log_age, fold, left_out, optional, settings)
     known = np.isfinite(log_age).sum(axis=0)
     own = {
         "spectrolabe_version": spectrolabe.__version__,
@@ -154,6 +155,7 @@ def _learn(
     sigma: NDArray,
     target: NDArray,
     rows: list[NDArray],
+    optional: NDArray,
     settings: AgeTraining,
 ) -> None:
     """Fit all members at once, each to its own stars."""
@@ -169,7 +171,7 @@ def _learn(
     for step in range(settings.steps):
         drawn = np.stack([r[rng.integers(len(r), size=settings.batch)] for r in rows])
         index = torch.from_numpy(drawn)
-        x = features(*_made_worse(values[index], errors[index], settings))
+        x = features(*_made_worse(values[index], errors[index], optional, settings))
         loss = _loss(network(x), ages[index])
         warm = min(1.0, (step + 1) / WARM_UP)
         for group in optimiser.param_groups:
@@ -181,7 +183,9 @@ def _learn(
         optimiser.step()
 
 
-def _made_worse(values: Tensor, errors: Tensor, settings: AgeTraining) -> tuple[Tensor, Tensor]:
+def _made_worse(
+    values: Tensor, errors: Tensor, optional: NDArray, settings: AgeTraining
+) -> tuple[Tensor, Tensor]:
     """Labels with larger errors, and without some: values and what is known of their errors."""
     stars = values.shape[:-1]
     size = torch.exp(torch.empty(*stars, 1).uniform_(math.log(0.03), math.log(settings.worst)))
@@ -190,7 +194,7 @@ def _made_worse(values: Tensor, errors: Tensor, settings: AgeTraining) -> tuple[
     values = values + added * torch.randn_like(values)
     # how many are left out differs from star to star, so that few labels are met as well as all
     rate = torch.rand(*stars, 1) * (torch.rand(*stars, 1) < settings.missing)
-    gone = torch.rand_like(values) < rate
+    gone = (torch.rand_like(values) < rate) & torch.from_numpy(optional)
     return torch.where(gone, torch.nan, values), torch.hypot(errors, added)
 
 
@@ -210,13 +214,14 @@ def _calibrate(
     log_age: NDArray,
     fold: NDArray,
     left_out: NDArray,
+    optional: NDArray,
     settings: AgeTraining,
 ) -> NDArray:
     """Recalibration by members that have not seen the stars, as they are and made worse."""
     torch.manual_seed(settings.seed + 1)
     versions = [(scaled, sigma)]
     for _ in range(VERSIONS):
-        worse = _made_worse(torch.from_numpy(scaled), torch.from_numpy(sigma), settings)
+        worse = _made_worse(torch.from_numpy(scaled), torch.from_numpy(sigma), optional, settings)
         versions.append((worse[0].numpy(), worse[1].numpy()))
     scores, about = [], []
     for values, errors in versions:
