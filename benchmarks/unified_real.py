@@ -184,8 +184,8 @@ def stars_section(model: Estimator, first: Estimator | None, folder: Path) -> st
 
 Differences to the reference and, in brackets, the uncertainty; for the Sun and Procyon (HARPS
 spectra, degraded) the mean of {REALISATIONS} realisations at S/N {SNR:g}. The APOGEE star is
-compared in the abundances that ASPCAP has, too. *Distance*: of the embedding to the training stars, above 1
-beyond the coverage. References: {sources}.
+compared in the abundances that ASPCAP has, too. *Distance*: of the
+embedding to the training stars, above 1 beyond the coverage. References: {sources}.
 
 {table(head, rows)}
 
