@@ -62,8 +62,6 @@ class Settings:
 
     rate: float = 1e-3
     steps: int = 200
-    pull: float = 0.0
-    trunk_rate: float = 1.0
     rank: int = 4
 
 
@@ -117,7 +115,6 @@ def fitted(
         transfer["recipe"] = RECIPES[variant]
     elif variant in HEADS:
         encoder["head"] = HEADS[variant]
-    transfer |= {"pull": settings.pull, "trunk_rate": settings.trunk_rate}
     batch = min(BATCH, len(stars))
     config = TrainConfig.model_validate(
         {
@@ -250,13 +247,14 @@ def error(record: dict[str, Any]) -> float:
 
 CHOSEN_AT = {10: 30, 30: 30, 100: 300, 300: 300, 0: 0}  # sizes that a size has its settings from
 CHOICE_DRAWS = {30: (100, 101), 300: (100,), 0: (100,)}
-STEPS = {30: 150, 300: 250, 0: 800}
-RATES = (3e-4, 1e-3, 3e-3)
+STEPS = {30: 100, 300: 200, 0: 600}
+RATES = {SCRATCH: (1e-3, 3e-3), "all weights": (3e-4, 1e-3)}
+OTHER_RATES = (1e-3, 3e-3)
 
 
-def candidates(size: int) -> Iterator[Settings]:
+def candidates(variant: str, size: int) -> Iterator[Settings]:
     """Settings that are tried."""
-    for rate in RATES:
+    for rate in RATES.get(variant, OTHER_RATES):
         yield Settings(rate=rate, steps=STEPS[size])
 
 
@@ -264,16 +262,16 @@ def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) ->
     """Try settings on training stars."""
     for size, draws in CHOICE_DRAWS.items():
         for variant in variants:
-            for settings in candidates(size):
+            for settings in candidates(variant, size):
                 for draw in draws:
                     run(runs, survey, start, "choose", variant, size, draw, settings)
 
 
-def chosen(runs: Runs, start: Start, variant: str, size: int) -> Settings:
+def chosen(runs: Runs, variant: str, size: int) -> Settings:
     """Return the settings of the smallest error on stars kept apart; heads have those of full."""
     variant = "all weights" if variant in HEADS else variant
     tried: dict[str, list[float]] = {}
-    for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT[size], start=start.sha256):
+    for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT[size]):
         tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
     if not tried:
         raise SystemExit(f"run with --choose first: nothing chosen for {variant}, {size} stars")
@@ -289,7 +287,7 @@ def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> 
             for variant in variants:
                 if variant == AS_IS or (size == 0 and draw >= DRAWS_OF_ALL):
                     continue
-                settings = Settings() if variant == SHIFTED else chosen(runs, start, variant, size)
+                settings = Settings() if variant == SHIFTED else chosen(runs, variant, size)
                 run(runs, survey, start, "final", variant, size, draw, settings)
 
 
@@ -337,15 +335,15 @@ def tables(runs: Runs, start: Start, variants: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
-def settings_table(runs: Runs, start: Start, variants: Sequence[str]) -> str:
+def settings_table(runs: Runs, variants: Sequence[str]) -> str:
     """What was chosen, and how good it was on the stars that it was chosen by."""
     rows = []
     for variant in variants:
         for size in CHOICE_DRAWS:
-            tried = runs.of(role="choose", variant=variant, size=size, start=start.sha256)
+            tried = runs.of(role="choose", variant=variant, size=size)
             if not tried:
                 continue
-            best = chosen(runs, start, variant, size)
+            best = chosen(runs, variant, size)
             same = [one for one in tried if one["settings"] == asdict(best)]
             teff = np.mean([one["metrics"]["teff"]["mad"] for one in same])
             number = len({json.dumps(one["settings"]) for one in tried})
@@ -426,7 +424,7 @@ deviation of one draw. Outliers are beyond {limits}. Of the figure, errors are
         "![Error against the number of stars](figures/transfer.png)",
         tables(runs, start, variants),
         remarks("results"),
-        "## Settings\n\n" + settings_table(runs, start, variants),
+        "## Settings\n\n" + settings_table(runs, variants),
         remarks("settings"),
     ]
     write_page(output / "transfer.md", sections)

@@ -208,10 +208,6 @@ class TransferConfig(Strict):
         of low rank of every matrix of the trunk.
     rank : int
         Of that change.
-    trunk_rate : float
-        Learning rate of the trunk, in units of that of the head.
-    pull : float
-        Weight of the squared distance of the weights to those of the start (L2-SP).
     sky_weight : float
         Weight of a batch of the simulated sky beside each batch of the store, where there is a sky.
     """
@@ -219,8 +215,6 @@ class TransferConfig(Strict):
     start: str = ""
     recipe: Literal["full", "head", "lowrank"] = "full"
     rank: Count = 4
-    trunk_rate: Positive = 1.0
-    pull: Annotated[float, Field(ge=0.0)] = 0.0
     sky_weight: Annotated[float, Field(ge=0.0)] = 0.0
 
     @model_validator(mode="after")

@@ -140,7 +140,6 @@ class EncoderTask:
         else:
             encoder = transfer.encoder_from(start, config.encoder)
             transfer.prepare(encoder, config.transfer)
-        self.begun = {n: p.detach().clone() for n, p in encoder.named_parameters()}
         self.free = self._catalogues(encoder)
         self.encoder = encoder
         self.model: torch.nn.Module = encoder
@@ -167,21 +166,6 @@ class EncoderTask:
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Yield the loss of each batch of varied spectra."""
         return _epoch(run, self, rng)
-
-    def moved(self) -> torch.Tensor:
-        """Return the squared distance of the weights to those of the start."""
-        return sum(
-            (
-                ((p - self.begun[n]) ** 2).sum()
-                for n, p in self.model.named_parameters()
-                if n in self.begun and p.requires_grad
-            ),
-            torch.zeros(()),
-        )
-
-    def slower(self) -> dict[str, float]:
-        rate = self.config.transfer.trunk_rate
-        return {n: rate for n, _ in self.model.named_parameters() if not n.startswith("head.")}
 
     def score(self, model: torch.nn.Module) -> tuple[float, dict[str, Any]]:
         """Return the mean scaled error of the labels that are known, and the error of each."""
@@ -215,8 +199,6 @@ def _epoch(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[to
         loss = task.encoder.head.loss(output, target)
         if task.free is not None:
             residual[index] = (target - output.mean).detach().cpu().numpy()
-        if task.config.transfer.pull:
-            loss = loss + task.config.transfer.pull * task.moved()
         if sky is not None:
             loss = loss + task.config.transfer.sky_weight * next(sky)
         yield loss
