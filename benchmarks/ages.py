@@ -312,8 +312,8 @@ Made by `python benchmarks/ages.py DATA`. Red giants with ages from asteroseismo
 uncertainties and nothing else: no mass, radius, frequency, evolutionary state, distance, nor the
 uncertainty of the age. A star is in the test if the hash of its identifier says so
 (`read` in the benchmark); choices were made, models trained and recalibrated on the other stars.
-The test part was looked at twice: after the first time abundances alone, and not log g and the like,
-were left out in training, which the training stars had asked for, too.
+The test part was looked at twice: after the first time abundances alone, and not log g and the
+like, were left out in training, which the training stars had asked for, too.
 The model is recalibrated on training stars by those of its members that have not seen them.
 Training took {seconds:.0f} s.
 """,
