@@ -27,6 +27,9 @@ MAIN = ("teff", "logg", "fe_h")
 SEED = 2025  # training has seeds of its own: its configuration's, the epoch and the process
 CLEAN = {
     "line_error": 0.0,
+    "scattered": 0.0,
+    "resolution_error": 0.0,
+    "arm_velocity": 0.0,
     "drop_arms": 0.0,
     "drop_pixels": 0.0,
     "masked": 0.0,

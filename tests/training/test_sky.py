@@ -24,6 +24,10 @@ CLEAN = StreamConfig(
     drop_arms=0.0,
     drop_pixels=0.0,
     masked=0.0,
+    line_error=0.0,
+    scattered=0.0,
+    resolution_error=0.0,
+    arm_velocity=0.0,
     coarser=0.0,
     apart=0.0,
 )
@@ -39,7 +43,7 @@ def conditions(count, **given):
         "snr": np.full(count, 1e7),
         "velocity": np.zeros(count),
         "residual": np.zeros(count),
-        "masked": np.zeros(count, bool),
+        "masked": np.zeros((count, 3), bool),
         "apart": False,
         "kept": (0,),
         **given,
@@ -191,18 +195,21 @@ def test_a_task_learns(stream):
         encoder={"width": 16, "latents": 2, "blocks": 1, "heads": 2},
         training={"epochs": 1, "batch_size": 8},
     )
-    task = SkyTask(config, stream)
+    made = SkyTask(config, stream)
 
     class Here:
-        model = task.model
+        model = made.model
+
+        class task:  # noqa: N801
+            model = made.model
 
         class accelerator:  # noqa: N801
             @staticmethod
             def autocast():
                 return torch.autocast("cpu", enabled=False)
 
-    losses = list(task.losses(Here, np.random.default_rng(0)))
+    losses = list(made.losses(Here, np.random.default_rng(0)))
     assert len(losses) == 3
     assert all(torch.isfinite(loss) for loss in losses)
     losses[0].backward()
-    assert all(p.grad is not None for p in task.model.parameters() if p.requires_grad)
+    assert all(p.grad is not None for p in made.model.parameters() if p.requires_grad)

@@ -39,7 +39,15 @@ class StreamConfig(Strict):
     tilt : float
         Size of smooth errors of the flux.
     line_error : float
-        Largest relative error of the depth of lines, as a line list has them.
+        Largest relative error of the depth of lines, as a line list has them; three times that
+        below 4000 Å.
+    scattered : float
+        Standard deviation of light that is added to each arm, or was subtracted too much, in units
+        of the continuum.
+    resolution_error : float
+        Standard deviation of the relative error of the stated R.
+    arm_velocity : float
+        Standard deviation of the velocity of each arm about that of the spectrum, in units of FWHM.
     coarser : float
         Share of spectra of lower resolution than their instrument's, down to two thirds.
     apart : float
@@ -47,7 +55,8 @@ class StreamConfig(Strict):
     drop_arms, drop_pixels : float
         Fraction of arms lost, and largest fraction of pixels lost.
     masked : float
-        Share of spectra without the lines that models in LTE cannot explain.
+        Share of spectra without the blue end, and without sodium; and a third of that without the
+        cores of other lines that models in LTE cannot explain.
     consistency : float
         Weight of the disagreement between two surveys about one star.
     """
@@ -69,7 +78,10 @@ class StreamConfig(Strict):
     snr: tuple[Positive, Positive] = (6.0, 300.0)
     velocity: tuple[Positive, Positive] = (0.004, 0.15)
     tilt: Share = 0.15
-    line_error: Share = 0.0
+    line_error: Share = 0.03
+    scattered: Share = 0.02
+    resolution_error: Share = 0.05
+    arm_velocity: Share = 0.02
     coarser: Fraction = 0.3
     apart: Fraction = 0.3
     drop_arms: Fraction = 0.15

@@ -28,7 +28,9 @@ SECOND_RADIATION = 1.43877688e8  # Å K
 TILT_CENTRE, TILT_WIDTH = 8.9, 0.5  # of the smooth errors of flux in ln(wavelength / Å)
 UNCORRECTED = 0.3  # share of spectra in which the atmosphere is left as it was
 TELLURIC_ERROR = 0.1  # of the optical depth, where it was corrected
-LINE = 1.5  # pixels: errors of lines are as wide as lines
+LINE, NARROWEST = 3e-4, 1.5  # widths of errors of lines: of ln(wavelength), and pixels at least
+MASKED = (1.0, 1.0, 1 / 3)  # relative shares: temperatures are read from the cores of Balmer lines
+BLUE_END, WORSE = 4000.0, 3.0  # Å, below which lines are so many times as wrong
 STATED = 0.05  # scatter of the stated over the true sigma
 
 
@@ -42,8 +44,9 @@ class Conditions:
         Median S/N a pixel of all arms.
     velocity, residual : ndarray
         Of the star, and what is left of it when the stated velocity is taken out; km/s.
-    masked : ndarray of bool
-        Without what models in LTE cannot explain.
+    masked : ndarray of bool, shape (N, 3)
+        Without the blue end, sodium, and the cores of other lines that models in LTE cannot
+        explain.
     apart : bool
         Arms come as spectra of their own.
     kept : tuple of int
@@ -80,7 +83,7 @@ class Conditions:
             own,
             moving,
             width * size * rng.normal(size=count),
-            rng.random(count) < config.masked,
+            rng.random((count, 3)) < config.masked * np.array(MASKED),
             bool(rng.random() < config.apart),
             tuple(int(k) for k in kept),
         )
@@ -181,7 +184,8 @@ def observe(
             arm.log_wavelength - draw.put(np.log1p(conditions.velocity / SPEED_OF_LIGHT))[:, None]
         )
         batches.append((arm, log_wavelength, torch.where(ivar > 0, flux + noise * true, 0.0), ivar))
-    return _batches(batches, conditions.apart)
+    stated = torch.exp(config.resolution_error * draw.normal(len(stars)))
+    return _batches(batches, conditions.apart, stated)
 
 
 def _teff(arm: StreamArm) -> int:
@@ -200,19 +204,23 @@ def _normalised(
     # pixels of a star at rest, but for what the stated velocity got wrong
     shift = np.log1p(conditions.velocity / SPEED_OF_LIGHT)
     shift = shift + np.log1p(conditions.residual / SPEED_OF_LIGHT)
+    own = config.arm_velocity / arm.resolution * draw.normal(len(stars)).double()
     broad = (stars.v_broad / SPEED_OF_LIGHT / FWHM) ** 2 + arm.broadening
     lines = drawn(
         splines,
         arm.position,
-        draw.put(shift / projection.step),
+        (draw.put(shift) + own) / projection.step,
         draw.put(broad / projection.step**2).float(),
     )
-    if not config.line_error:
-        return lines
-    size = config.line_error * draw.uniform(len(lines), 1)
-    return 1.0 - (1.0 - lines) * (1.0 + size * _correlated(draw.normal(*lines.shape), LINE)).clamp(
-        min=0.0
-    )
+    if config.line_error:
+        size = config.line_error * draw.uniform(len(lines), 1)
+        step = float(arm.log_wavelength[1] - arm.log_wavelength[0])
+        error = _correlated(draw.normal(*lines.shape), max(NARROWEST, LINE / step))
+        blue = arm.log_wavelength < np.log(BLUE_END)
+        error = 1.0 + size * error * torch.where(blue, WORSE, 1.0)
+        lines = 1.0 - (1.0 - lines) * error.clamp(min=0.0)
+    scattered = config.scattered * draw.normal(len(lines), 1)
+    return lines + scattered * (1.0 - lines)
 
 
 class _Shape:
@@ -279,10 +287,11 @@ def _correlated(noise: Tensor, width: float) -> Tensor:
     """Noise of unit variance after a Gaussian of this width in pixels."""
     if not width:
         return noise
-    offset = torch.arange(-3, 4, device=noise.device)
+    half = max(3, int(2.5 * width))
+    offset = torch.arange(-half, half + 1, device=noise.device)
     kernel = torch.exp(-0.5 * (offset / width) ** 2)
     kernel = kernel / kernel.square().sum().sqrt()
-    return F.conv1d(noise[:, None], kernel[None, None], padding=3)[:, 0]
+    return F.conv1d(noise[:, None], kernel[None, None], padding=half)[:, 0]
 
 
 def _lost(arm: StreamArm, conditions: Conditions, config: StreamConfig, draw: _Draw) -> Tensor:
@@ -294,23 +303,30 @@ def _lost(arm: StreamArm, conditions: Conditions, config: StreamConfig, draw: _D
     lost |= (place >= begin) & (place < begin + wide) & (draw.uniform(count, 1) < 0.5)
     moved = draw.put(1.0 + conditions.velocity / SPEED_OF_LIGHT)[:, None]
     wavelength = (arm.log_wavelength.exp() / moved).float()
-    unsure = wavelength < BLUE_LOW
+    unsure = [torch.zeros_like(lost) for _ in MASKED]
+    unsure[0] |= wavelength < BLUE_LOW
     for core in UNMODELLED:
         reach = float(np.hypot(core.half, core.centre / arm.resolution))
-        unsure |= (wavelength - core.centre).abs() < reach
-    return lost | (unsure & draw.put(conditions.masked)[:, None])
+        kind = 1 if core.name.startswith("Na") else 2
+        unsure[kind] |= (wavelength - core.centre).abs() < reach
+    for which, masked in zip(unsure, conditions.masked.T, strict=True):
+        lost |= which & draw.put(masked)[:, None]
+    return lost
 
 
 def _batches(
-    arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]], apart: bool
+    arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]], apart: bool, stated: Tensor
 ) -> list[PixelBatch]:
     if apart or len(arms) == 1:
-        return [_pixels([arm]) for arm in arms]
-    return [_pixels(arms)]
+        return [_pixels([arm], stated) for arm in arms]
+    return [_pixels(arms, stated)]
 
 
-def _pixels(arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]]) -> PixelBatch:
-    """Arms one after the other; where two overlap, the pixels of the first."""
+def _pixels(arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]], stated: Tensor) -> PixelBatch:
+    """Arms one after the other; where two overlap, the pixels of the first.
+
+    ``stated``, shape (N,), is the resolution that is stated over the true one.
+    """
     kept, end = [], -np.inf
     for arm, log_wavelength, flux, ivar in arms:
         use = arm.log_wavelength > end
@@ -321,7 +337,7 @@ def _pixels(arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]]) -> PixelBa
     step = torch.cat([step[:, :1], torch.minimum(step[:, 1:], step[:, :-1]), step[:, -1:]], dim=1)
     pixels = np.array([len(arm[0].light) for arm in arms])
     power = np.repeat([arm[0].resolution for arm in arms], pixels)
-    resolution = torch.full((len(flux),), float(np.median(power)), device=flux.device)
+    resolution = float(np.median(power)) * stated
     return PixelBatch(
         log_wavelength,
         flux,
