@@ -31,10 +31,19 @@ from spectrolabe.training.stars import Stars
 from unified_limits import fishers
 from unified_sky import SURVEYS, Sky, read_sky
 
+SOURCE = Path(__file__).parents[1] / "src" / "spectrolabe" / "training"
 VERSION = 1  # of what is kept
 PARTS = ("accuracy", "pairs", "elements", "pixels", "ages", "speed")
 AGES = 6  # as many stars for ages, which half of them have
 Arrays = dict[str, NDArray]
+
+
+def _code() -> str:
+    """Digest of the code that makes the stars and their spectra."""
+    digest = hashlib.sha256()
+    for name in ("stars", "instruments", "observing"):
+        digest.update((SOURCE / f"{name}.py").read_bytes())
+    return digest.hexdigest()
 
 
 class Kept:
@@ -52,9 +61,9 @@ class Kept:
         model, emulators = sky.model, sky.stream.emulators
         scale = np.concatenate([model.scale.centre, model.scale.width]).round(9).tolist()
         sky_key = [VERSION, list(sky.names), scale, [e.card["weights_sha256"] for e in emulators]]
-        sky_key.append(sky.stream.config.model_dump(mode="json"))
+        sky_key += [sky.stream.config.model_dump(mode="json"), _code()]
         self.folder = folder
-        self.key = sky_key if shared else [VERSION, model.card["weights_sha256"]]
+        self.key = sky_key if shared else [*sky_key, model.card["weights_sha256"]]
 
     def __call__(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """Return arrays made before, or make and keep them."""
