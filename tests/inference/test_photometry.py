@@ -148,7 +148,7 @@ def test_predict_adds_distances(tmp_path, invoke):
     from spectrolabe.training.trainer import train
     from tests.models.stars import made_up
 
-    spectra, labels = made_up(np.random.default_rng(7), 80, step=6e-4, survey="generic")
+    spectra, labels = made_up(np.random.default_rng(7), 80, step=2e-3, survey="generic")
     with StoreWriter(tmp_path / "store", ("teff", "abs_mag_k")) as writer:
         for one, values in zip(spectra, labels.values, strict=True):
             writer.append(one[0], values=values[[0, 2]], file=f"{one[0].star_id}.fits")

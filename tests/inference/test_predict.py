@@ -109,11 +109,11 @@ def test_an_interrupted_prediction_continues(model, folder, tmp_path, monkeypatc
     (folder / "a-broken.fits").write_bytes(b"SIMPLE  =                    T" + b" " * 3000)
     calls = []
 
-    def counted(estimator, stars):
+    def counted(estimator, stars, estimate):
         calls.append(len(stars))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return catalogue_of(estimator, stars)
+        return catalogue_of(estimator, stars, estimate)
 
     monkeypatch.setattr(module, "catalogue_of", counted)
     with pytest.raises(KeyboardInterrupt):
