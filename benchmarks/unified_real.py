@@ -1,6 +1,6 @@
-"""How does a model trained on a synthetic sky do on real spectra that it has never seen?
+"""How do models do on real spectra of every kind, those that have seen none among them?
 
-    python benchmarks/unified_real.py MODEL DATA [--compare weights/lamost-dr10] [--only NAME ...]
+    python benchmarks/unified_real.py DATA MODEL [MODEL ...] [--only NAME ...]
 
 DATA holds ``lamost_dr10``, ``miles``, ``benchmark_stars``, ``galah``, ``gaia_rvs``, ``apogee`` and
 ``sdss``. Writes ``unified_real.md``; remarks between the markers of an older page are kept.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamost import NAMES, Tried, measured, spread_of_pairs, together, tried
+from lamost import NAMES, measured, spread_of_pairs, together, tried
 from pages import remarks, table, write_page
 from reference_stars import (
     BENCHMARKS,
@@ -32,7 +32,6 @@ from spectrolabe import surveys
 from spectrolabe.labels import LABELS
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.estimator import Estimator
-from spectrolabe.models.left_out import LEFT_OUT
 from spectrolabe.spectra import Spectrum
 
 SNR_CUT, TEFF_RANGE = 30.0, (4200.0, 7500.0)
@@ -42,11 +41,7 @@ REALISATIONS, SNR, SEED = 3, 100.0, 21
 SHOWN = ("c_fe", "mg_fe", "si_fe", "ca_fe", "ti_fe", "ni_fe", "v_broad")
 
 
-def reading(model: Estimator, names: Sequence[str]) -> Estimator:
-    """Return the model with other pixels left unread."""
-    data = {**model.card["training_data"], "left_out": list(names)}
-    card = {**model.card, "training_data": data}
-    return Estimator(model.encoder, model.scale, model.recalibration, model.coverage, card)
+Models = dict[str, Estimator]
 
 
 def usual(sample: Sample) -> NDArray:
@@ -55,62 +50,64 @@ def usual(sample: Sample) -> NDArray:
     return (sample.snr > SNR_CUT) & (teff > TEFF_RANGE[0]) & (teff < TEFF_RANGE[1])
 
 
-def of_lamost(
-    model: Estimator, first: Estimator | None, folder: Path, split: str
-) -> tuple[str, Tried]:
-    """One split of LAMOST DR10."""
+def of_lamost(models: Models, folder: Path, split: str) -> str:
+    """One split of LAMOST DR10, for models that have not learnt from it."""
     sample = lamost(folder / "lamost_dr10", split)
     sample = sample.take(usual(sample))
-    ours = tried(model, sample)
-    rows = {"unified": measured(ours)}
-    if model.card["training_data"].get("left_out"):
-        rows["unified, reads all"] = measured(tried(reading(model, ()), sample))
-    if first is not None and split == "val":
-        rows["first light"] = measured(tried(first, sample))
-    return together(rows, "model"), ours
+    rows = {}
+    for name, model in models.items():
+        if split == "val" or _simulated(model):
+            rows[name] = measured(tried(model, sample))
+    return together(rows, "model")
 
 
-def of_repeats(model: Estimator, folder: Path) -> str:
+def _simulated(model: Estimator) -> bool:
+    """It has seen no real spectrum."""
+    trained = model.card["training_data"]
+    return "left_out" in trained and not trained.get("real_surveys")
+
+
+def of_repeats(models: Models, folder: Path) -> str:
     """Pairs of spectra of one star."""
     pairs = repeat_pairs(folder / "lamost_dr10")
     wanted = {obsid for pair in pairs for obsid in pair}
-    both = tried(model, lamost(folder / "lamost_dr10", obsids=wanted))
-    place = {obsid: i for i, obsid in enumerate(both.sample.obsid)}
+    sample, rows = lamost(folder / "lamost_dr10", obsids=wanted), []
+    place = {obsid: i for i, obsid in enumerate(sample.obsid)}
     a, b = (np.array([place[pair[k]] for pair in pairs]) for k in (0, 1))
-    rows = []
-    for j, name in enumerate(NAMES):
-        sigma = np.hypot(both.posterior.sigma[a, j], both.posterior.sigma[b, j])
-        truth, values = both.sample.labels[name], both.posterior[name]
-        rng = np.random.default_rng(SEED)
-        lasp = spread_of_pairs(truth[a] - truth[b], sigma, rng)[0]
-        ours = spread_of_pairs(values[a] - values[b], sigma, np.random.default_rng(SEED))
-        rows.append([f"{name} [{LABELS[name].unit}]", str(len(pairs)), lasp, *ours])
-    return table(["label", "pairs", "LASP", "unified", "pull width"], rows)
+    for name, model in models.items():
+        posterior = tried(model, sample).posterior
+        for j, label in enumerate(NAMES):
+            sigma = np.hypot(posterior.sigma[a, j], posterior.sigma[b, j])
+            truth, values = sample.labels[label], posterior[label]
+            rng = np.random.default_rng(SEED)
+            lasp = spread_of_pairs(truth[a] - truth[b], sigma, rng)[0]
+            ours = spread_of_pairs(values[a] - values[b], sigma, np.random.default_rng(SEED))
+            rows.append([f"{label} [{LABELS[label].unit}]", name, str(len(pairs)), lasp, *ours])
+    return table(["label", "model", "pairs", "LASP", "its own", "pull width"], rows)
 
 
-def lamost_section(model: Estimator, first: Estimator | None, folder: Path) -> str:
+def lamost_section(models: Models, folder: Path) -> str:
     """Train split, validation split, repeats."""
-    train, _ = of_lamost(model, first, folder, "train")
-    validation, _ = of_lamost(model, first, folder, "val")
     return f"""## LAMOST DR10
 
-S/N_g > {SNR_CUT:g} and LASP Teff {TEFF_RANGE[0]:g}–{TEFF_RANGE[1]:g} K. No spectrum and no label
-of LAMOST was learnt from. What is left unread was chosen on the split `train`:
+S/N_g > {SNR_CUT:g} and LASP Teff {TEFF_RANGE[0]:g} to {TEFF_RANGE[1]:g} K. The split `train`, for
+models that learnt no real spectrum; what they leave unread was chosen on 200 of these stars:
 
-{train}
+{of_lamost(models, folder, "train")}
 
-The split `val`, on which nothing was chosen:
+The split `val`, from which nobody learnt:
 
-{validation}
+{of_lamost(models, folder, "val")}
 
-Pairs of spectra of one star: 1.4826 × median |difference| / √2.
+Pairs of spectra of one star: 1.4826 × median |difference| / √2. Most are of training stars of
+models that learnt from LAMOST.
 
-{of_repeats(model, folder)}
+{of_repeats(models, folder)}
 
 {remarks("lamost")}"""
 
 
-def miles_section(model: Estimator, first: Estimator | None, folder: Path) -> str:
+def miles_section(models: Models, folder: Path) -> str:
     """Library stars within the range of the sky."""
     sample = miles(folder / "miles")
     inside = np.logical_and.reduce(
@@ -120,18 +117,12 @@ def miles_section(model: Estimator, first: Estimator | None, folder: Path) -> st
         ]
     )
     sample = sample.take(inside)
-    ours = tried(model, sample)
-    rows = {"unified": measured(ours, truth_sigma=True)}
-    if model.card["training_data"].get("left_out"):
-        whole = tried(reading(model, ()), sample)
-        rows["unified, reads all"] = measured(whole, truth_sigma=True)
-    if first is not None:
-        rows["first light"] = measured(tried(first, sample), truth_sigma=True)
+    rows = {n: measured(tried(m, sample), truth_sigma=True) for n, m in models.items()}
     return f"""## MILES
 
 {len(sample)} stars with labels in the range of the sky (Teff 4100–7600 K, log g 0.5–4.9, [Fe/H]
 above −2.5), R ≈ 2000, 3540–7410 Å, S/N 100 assumed, against the compilation of the literature,
-whose scatter of 100 K, 0.2 and 0.1 dex is counted in the pulls.
+whose scatter of 100 K, 0.2 and 0.1 dex is counted in the pulls. No model has seen one.
 
 {together(rows, "model")}
 
@@ -158,9 +149,9 @@ def shown(model: Estimator, star: Sequence[Sequence[Spectrum]], known: Known | N
     return [*cells, f"{np.mean(found.distance):.2f}"]
 
 
-def stars_section(model: Estimator, first: Estimator | None, folder: Path) -> str:
-    """Single stars with well-known labels."""
-    rows = []
+def _known_stars(folder: Path) -> list[tuple[str, str, list[list[Spectrum]], Known | None]]:
+    """Name, instrument, realisations and labels of single stars."""
+    found: list[tuple[str, str, list[list[Spectrum]], Known | None]] = []
     for star in ("Sun", "Procyon"):
         for window in WINDOWS:
             for resolution in RESOLUTIONS:
@@ -168,17 +159,27 @@ def stars_section(model: Estimator, first: Estimator | None, folder: Path) -> st
                     degraded(folder, star, window, resolution, SNR, k) for k in range(REALISATIONS)
                 ]
                 if seen[0]:
-                    title = [star, f"{window}, R {resolution:,.0f}"]
-                    rows.append([*title, *shown(model, seen, BENCHMARKS[star])])
-    rows.append(["mu Leo", "GALAH", *shown(model, [galah_star(folder)], BENCHMARKS["mu Leo"])])
-    rvs = [rvs_star(folder)]
-    rows.append(["Kepler-93", "Gaia RVS", *shown(model, rvs, BENCHMARKS["Kepler-93"])])
+                    found.append((star, f"{window}, R {resolution:,.0f}", seen, BENCHMARKS[star]))
+    found.append(("mu Leo", "GALAH", [galah_star(folder)], BENCHMARKS["mu Leo"]))
+    found.append(("Kepler-93", "Gaia RVS", [rvs_star(folder)], BENCHMARKS["Kepler-93"]))
     spectra, known = apogee_example(folder)
-    rows.append([known.name, "APOGEE DR14", *shown(model, [spectra], known)])
+    found.append((known.name, "APOGEE DR14", [spectra], known))
     for file in sorted((folder / "sdss").glob("spec-*.fits")):
-        rows.append(["(no labels)", "SDSS", *shown(model, [surveys.read(file)], None)])
+        found.append(("(no labels)", "SDSS", [surveys.read(file)], None))
+    return found
+
+
+def stars_section(models: Models, folder: Path) -> str:
+    """Single stars with well-known labels."""
+    rows, stars = [], _known_stars(folder)
+    unified = {name: m for name, m in models.items() if "left_out" in m.card["training_data"]}
+    model = next(iter(unified.values()))
+    for star, instrument, seen, known in stars:
+        for name, one in unified.items():
+            rows.append([star, instrument, name, *shown(one, seen, known)])
+    known = next(k for *_, k in reversed(stars) if k is not None)
     others = [LABELS[n].latex for n in SHOWN if n in model.names]
-    head = ["star", "seen by", "ΔTeff [K]", "Δlog g", "Δ[Fe/H]", *others, "distance"]
+    head = ["star", "seen by", "model", "ΔTeff [K]", "Δlog g", "Δ[Fe/H]", *others, "distance"]
     sources = "; ".join(f"{one.name}: {one.source}" for one in (*BENCHMARKS.values(), known))
     return f"""## Stars whose labels are well known
 
@@ -192,9 +193,9 @@ embedding to the training stars, above 1 beyond the coverage. References: {sourc
 {remarks("stars")}"""
 
 
-def visits_section(model: Estimator, first: Estimator | None, folder: Path) -> str:
+def visits_section(models: Models, folder: Path) -> str:
     """Visits of one star by APOGEE agree or not."""
-    rows = []
+    rows, model = [], next(iter(models.values()))
     for file in sorted((folder / "apogee" / "dr13_visits").glob("apStar-*.fits.gz")):
         visits = [s for s in surveys.read(file) if s.good.sum() > 100]
         if len(visits) < 2:
@@ -220,7 +221,7 @@ Only the agreement between visits means anything here.
 {remarks("visits")}"""
 
 
-SECTIONS: dict[str, Callable[[Estimator, Estimator | None, Path], str]] = {
+SECTIONS: dict[str, Callable[[Models, Path], str]] = {
     "lamost": lamost_section,
     "miles": miles_section,
     "stars": stars_section,
@@ -228,44 +229,44 @@ SECTIONS: dict[str, Callable[[Estimator, Estimator | None, Path], str]] = {
 }
 
 
-def introduction(model: Estimator, options: argparse.Namespace) -> str:
+def introduction(models: Models) -> str:
     """What was measured, and how to measure it again."""
-    card = model.card
-    first = f" --compare {options.compare}" if options.compare else ""
-    only = f" --only {' '.join(options.only)}" if options.only else ""
-    left = ", ".join(card["training_data"].get("left_out", ())) or "nothing"
-    return f"""# The unified model on real spectra, zero-shot
+    lines = []
+    for name, model in models.items():
+        trained = model.card["training_data"]
+        taught = "simulated stars alone" if _simulated(model) else ", ".join(trained["surveys"])
+        left = ", ".join(trained.get("left_out", ())) or "nothing"
+        sha = model.card["weights_sha256"][:12]
+        lines.append([name, f"`{sha}`", taught, left])
+    head = ["model", "weights", "learnt from", "left unread in surveys that it has not learnt"]
+    return f"""# Models on real spectra
 
 ```
-python benchmarks/unified_real.py MODEL DATA{first}{only}
+python benchmarks/unified_real.py DATA {" ".join(f"weights/{name}" for name in models)}
 ```
 
-Model `{card["name"]}` (weights sha256 `{card["weights_sha256"][:12]}`), trained on
-{card["training_data"]["spectra"]:,} views of simulated stars and no real spectrum. Left unread in
-real spectra: {left}. *bias* is the median of estimate − reference, *1.4826 MAD* the robust standard
-deviation about it, *outliers* the fraction beyond 300 K, 0.4 dex; *pull* the residual over the
-predicted standard deviation.
+{table(head, lines)}
+
+*bias* is the median of estimate − reference, *1.4826 MAD* the robust standard deviation about it,
+*outliers* the fraction beyond 300 K, 0.4 dex; *pull* the residual over the predicted standard
+deviation.
 
 {remarks("summary")}"""
 
 
 def main() -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--compare", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = load(options.model)
-    if "left_out" not in model.card["training_data"]:
-        model = reading(model, tuple(LEFT_OUT))
-    first = load(options.compare) if options.compare else None
-    sections = [introduction(model, options)]
+    models = {model.card["name"]: model for model in map(load, options.models)}
+    sections = [introduction(models)]
     for name in options.only or SECTIONS:
-        sections.append(SECTIONS[name](model, first, options.data))
+        sections.append(SECTIONS[name](models, options.data))
         print(name, flush=True)
     write_page(options.output / "unified_real.md", sections)
 
