@@ -30,6 +30,8 @@ from figures import STYLE
 from pages import remarks, table, write_page
 from spectrolabe.config import TrainConfig, TransferConfig
 from spectrolabe.labels import LABELS, LabelScale
+from spectrolabe.models.checkpoint import load
+from spectrolabe.models.released import find_model
 from spectrolabe.spectra.store import open_store
 from spectrolabe.training.data import Sample, Splits, load_sample
 from spectrolabe.training.release import encode_sample
@@ -40,7 +42,8 @@ NAMES = ("teff", "logg", "fe_h")
 LIMITS = (300.0, 0.4, 0.4)  # beyond which a residual is an outlier
 SNR_CUT, TEFF_CUT = 30.0, 8000.0
 SIZES = (10, 30, 100, 300, 0)  # stars; 0 = all of them
-DRAWS, DRAWS_OF_ALL = 5, 2
+ORDER = (30, 0, 10, 300, 100)  # what is most wanted first
+DRAWS, DRAWS_OF_ALL = 5, 1
 BATCH = 16
 SELECTION = 0.25  # of the training stars, to choose settings by
 
@@ -54,6 +57,7 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
+FIRST = "first-light model"  # weights/lamost-dr10: from scratch, all stars, 6,000 steps
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,9 @@ def run(
     began = time.monotonic()
     sample = survey.selection if role == "choose" else survey.validation
     stars = survey.drawn(size, draw, choosing=role == "choose")
-    if variant in (AS_IS, SHIFTED):
+    if variant == FIRST:
+        estimates = _as_it_is(Start(load(find_model("lamost-dr10"))), stars, False)
+    elif variant in (AS_IS, SHIFTED):
         estimates = _as_it_is(start, stars, variant == SHIFTED)
     else:
         estimates = fitted(variant, settings, stars, start, draw)
@@ -245,47 +251,48 @@ def error(record: dict[str, Any]) -> float:
     return float(np.mean(parts))
 
 
-CHOSEN_AT = {10: 30, 30: 30, 100: 300, 300: 300, 0: 0}  # sizes that a size has its settings from
-CHOICE_DRAWS = {30: (100, 101), 300: (100,), 0: (100,)}
-STEPS = {30: 100, 300: 200, 0: 600}
+CHOSEN_AT = 30  # stars
+CHOICE_DRAWS = (100, 101)
+STEPS = {10: 100, 30: 100, 100: 200, 300: 200, 0: 400}
 RATES = {SCRATCH: (1e-3, 3e-3), "all weights": (3e-4, 1e-3)}
 OTHER_RATES = (1e-3, 3e-3)
 
 
-def candidates(variant: str, size: int) -> Iterator[Settings]:
+def candidates(variant: str) -> Iterator[Settings]:
     """Settings that are tried."""
     for rate in RATES.get(variant, OTHER_RATES):
-        yield Settings(rate=rate, steps=STEPS[size])
+        yield Settings(rate=rate, steps=STEPS[CHOSEN_AT])
 
 
 def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> None:
     """Try settings on training stars."""
-    for size, draws in CHOICE_DRAWS.items():
-        for variant in variants:
-            for settings in candidates(variant, size):
-                for draw in draws:
-                    run(runs, survey, start, "choose", variant, size, draw, settings)
+    for variant in variants:
+        for settings in candidates(variant):
+            for draw in CHOICE_DRAWS:
+                run(runs, survey, start, "choose", variant, CHOSEN_AT, draw, settings)
 
 
 def chosen(runs: Runs, variant: str, size: int) -> Settings:
     """Return the settings of the smallest error on stars kept apart; heads have those of full."""
     variant = "all weights" if variant in HEADS else variant
     tried: dict[str, list[float]] = {}
-    for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT[size]):
+    for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT):
         tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
     if not tried:
-        raise SystemExit(f"run with --choose first: nothing chosen for {variant}, {size} stars")
-    return Settings(**json.loads(min(tried, key=lambda key: float(np.mean(tried[key])))))
+        raise SystemExit(f"run with --choose first: nothing chosen for {variant}")
+    best = json.loads(min(tried, key=lambda key: float(np.mean(tried[key]))))
+    return Settings(**{**best, "steps": STEPS[size]})
 
 
 def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> None:
     """Do all runs, the first draw of everything first."""
-    if AS_IS in variants:
-        run(runs, survey, start, "final", AS_IS, 0, 0, Settings())
+    for variant in (AS_IS, FIRST):
+        if variant in variants:
+            run(runs, survey, start, "final", variant, 0, 0, Settings())
     for draw in range(DRAWS):
-        for size in SIZES:
+        for size in ORDER:
             for variant in variants:
-                if variant == AS_IS or (size == 0 and draw >= DRAWS_OF_ALL):
+                if variant in (AS_IS, FIRST) or (size == 0 and draw >= DRAWS_OF_ALL):
                     continue
                 settings = Settings() if variant == SHIFTED else chosen(runs, variant, size)
                 run(runs, survey, start, "final", variant, size, draw, settings)
@@ -339,17 +346,14 @@ def settings_table(runs: Runs, variants: Sequence[str]) -> str:
     """What was chosen, and how good it was on the stars that it was chosen by."""
     rows = []
     for variant in variants:
-        for size in CHOICE_DRAWS:
-            tried = runs.of(role="choose", variant=variant, size=size)
-            if not tried:
-                continue
-            best = chosen(runs, variant, size)
-            same = [one for one in tried if one["settings"] == asdict(best)]
-            teff = np.mean([one["metrics"]["teff"]["mad"] for one in same])
-            number = len({json.dumps(one["settings"]) for one in tried})
-            values = [f"{best.rate:g}", str(best.steps), f"{teff:.0f} K"]
-            rows.append([variant, str(size or "all"), str(number), *values])
-    head = ["model", "stars", "tried", "learning rate", "steps", "1.4826 MAD of Teff there"]
+        for one in candidates(variant):
+            tried = runs.of(role="choose", variant=variant, settings=asdict(one))
+            if tried:
+                mark = " (chosen)" if chosen(runs, variant, CHOSEN_AT).rate == one.rate else ""
+                cells = [cell(tried, name) for name in NAMES]
+                number = f"{np.mean([error(t) for t in tried]):.3f}"
+                rows.append([variant, f"{one.rate:g}{mark}", number, *cells])
+    head = ["model", "learning rate", "error", *NAMES]
     return table(head, rows)
 
 
@@ -409,13 +413,15 @@ the survey's cut (S/N_g > 30); "all" are {stars}, also noisy ones. {DRAWS} draws
 those of 30 and so on; of all stars {DRAWS_OF_ALL} seeds. Errors are against LASP on the
 {len(survey.validation)} spectra of `val` with S/N_g > {SNR_CUT:g} and LASP Teff < {TEFF_CUT:g} K.
 
-Learning rates were chosen with {SELECTION:.0%} of the training stars, which the models that they
-were chosen with had not seen, at 30 stars (used for 10 and 30), 300 (100 and 300) and all; other
-draws than those of the result. New heads have the rates of *all weights*. The validation stars
-played no part in it.
+Learning rates were chosen at {CHOSEN_AT} stars with {SELECTION:.0%} of the training stars, which
+the models that they were chosen with had not seen, from other draws than those of the result, and
+with an earlier state of the model. New heads have the rate of *all weights*. The numbers of steps
+of 16 spectra were set before: {", ".join(f"{n} for {k or 'all'}" for k, n in STEPS.items())} stars.
+The validation stars played no part in it.
 
 Each cell is *median bias / 1.4826 MAD / RMSE / outliers*, the mean over draws, ± the standard
-deviation of one draw. Outliers are beyond {limits}. Of the figure, errors are
+deviation of one draw; *{FIRST}* is `weights/lamost-dr10`, trained on all stars from scratch with
+6,000 steps. Outliers are beyond {limits}. Of the figure, errors are
 √(bias² + scatter²).
 
 {remarks("summary")}"""
@@ -445,7 +451,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     start = read_start(TransferConfig(start=options.start))
     survey, runs = read_survey(options.store), Runs(options.work / "runs.jsonl")
-    every = [AS_IS, SHIFTED, SCRATCH, *RECIPES, *HEADS]
+    every = [AS_IS, SHIFTED, SCRATCH, FIRST, *RECIPES, *HEADS]
     variants = [one.strip() for one in options.variants.split(",") if one] or every
     if options.choose:
         choose(runs, survey, start, [v for v in variants if v in (SCRATCH, *RECIPES)])
