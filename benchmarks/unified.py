@@ -170,7 +170,7 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         possible = each(limits, f"alone-{count}", SURVEYS, fishers_of(sky, stars[0], 1))
         slopes = each(
             keep,
-            f"elements-{count}",
+            f"slopes-{count}",
             SURVEYS,
             lambda s: unified_elements.slopes(sky, s, *stars, possible[s]["fisher"]),
         )

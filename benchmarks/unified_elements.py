@@ -31,7 +31,8 @@ def slopes(sky: Sky, survey: str, independent: Stars, galaxy: Stars, fisher: NDA
     found: Arrays = {}
     for kind, stars in (("independent", independent), ("galaxy", galaxy)):
         seen = sky.estimated(survey, stars, SNR, [1 if kind == "independent" else 2])
-        lines = [_line(*seen.of(name)[:2]) for name in names]
+        metals = seen.of("fe_h")[0] if kind == "independent" else None
+        lines = [_line(*seen.of(name)[:2], metals) for name in names]
         found[kind] = np.array([slope for slope, _ in lines])
         found[f"error/{kind}"] = np.array([error for _, error in lines])
     fisher = fisher * SNR**2  # of the independent stars
@@ -43,12 +44,14 @@ def slopes(sky: Sky, survey: str, independent: Stars, galaxy: Stars, fisher: NDA
     return found
 
 
-def _line(truth: NDArray, estimate: NDArray) -> tuple[float, float]:
-    """Slope of estimates with the truth, and its standard error."""
-    x = truth - truth.mean()
-    slope = float(x @ estimate / (x @ x))
-    residual = estimate - estimate.mean() - slope * x
-    return slope, float(np.sqrt(np.mean(residual**2) / (x @ x)))
+def _line(truth: NDArray, estimate: NDArray, metals: NDArray | None) -> tuple[float, float]:
+    """Slope of estimates with the truth, at given [Fe/H] if it is given, and its error."""
+    known = [np.ones(len(truth))] + ([] if metals is None else [metals**k for k in (1, 2, 3)])
+    design = np.stack(known, axis=1)
+    left = lambda y: y - design @ np.linalg.lstsq(design, y, rcond=None)[0]  # noqa: E731
+    x, y = left(truth), left(estimate)
+    slope = float(x @ y / (x @ x))
+    return slope, float(np.sqrt(np.mean((y - slope * x) ** 2) / (x @ x)))
 
 
 def _lists(sky: Sky, all_: dict[str, Arrays]) -> str:
@@ -89,13 +92,14 @@ def section(sky: Sky, all_: dict[str, Arrays], counts: tuple[int, int]) -> str:
     return f"""## Seen, or guessed from what goes with it
 
 Slope of the estimated with the true [X/Fe] at S/N {SNR:g}. First: {counts[0]} stars whose
-abundances are drawn independently of each other, so that nothing but lines of an element (or the
-atmosphere that it changes) can tell it; 1 would be an element that noise does not blur, 0 one that
-is not seen. Second: what the best estimate, the posterior mean of the straight-line model above,
-has for the same stars. Third: {counts[1]} stars of the Galaxy, where elements go together: there a
-slope may come from others. An abundance with a slope of {KNOWN:g} or more in the Galaxy and below
-it in independent stars is inferred through correlations: the catalogue value then says what stars
-like this one have, not what this one has.
+abundances are drawn independently of each other (but for lithium and the elements of helium nuclei,
+whose mean goes with [Fe/H]: what [Fe/H] explains is taken out of both), so that nothing but lines
+of an element, or the atmosphere that it changes, can tell it; 1 would be an element that noise does
+not blur, 0 one that is not seen. Second: what the best estimate, the posterior mean of the
+straight-line model above, has for the same stars. Third: {counts[1]} stars of the Galaxy, where
+elements go together: there a slope may come from others. An abundance with a slope of {KNOWN:g} or
+more in the Galaxy and below it in independent stars is inferred through correlations: the catalogue
+value then says what stars like this one have, not what this one has.
 
 {table(["label", *all_], rows)}
 

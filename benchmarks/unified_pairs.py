@@ -184,20 +184,20 @@ def _together(sky: Sky, found: Arrays, fisher: dict[str, NDArray]) -> str:
     }
     head = ["surveys"]
     for name in names:
-        head += [f"{name}: best alone → together", "gain", "possible"]
-    head += ["[X/Fe]: median gain", "possible", "pull width"]
+        head += [f"{name}: best alone → together", "gain", "multiplied", "possible"]
+    head += ["[X/Fe]: median gain", "multiplied", "possible", "pull width"]
     rows = []
     for group in GROUPS:
         key = "+".join(group)
         cells = []
         for name in names:
-            gain, possible, alone, whole = _gain(sky, found, limits, group, name)
+            *gains, alone, whole = _gain(sky, found, limits, group, name)
             d = digits(name)
-            cells += [f"{alone:.{d}f} → {whole:.{d}f}", f"{gain:.2f}", f"{possible:.2f}"]
-        all_ = np.array([_gain(sky, found, limits, group, n)[:2] for n in abundances(sky.names)])
+            cells += [f"{alone:.{d}f} → {whole:.{d}f}", *(f"{gain:.2f}" for gain in gains)]
+        all_ = np.array([_gain(sky, found, limits, group, n)[:3] for n in abundances(sky.names)])
         j = [sky.names.index(n) for n in abundances(sky.names)]
         pull = (found[f"mean/{key}"] - found["truth"])[:, j] / found[f"sigma/{key}"][:, j]
-        cells += [f"{np.median(all_[:, 0]):.2f}", f"{np.median(all_[:, 1]):.2f}"]
+        cells += [f"{gain:.2f}" for gain in np.median(all_, axis=0)]
         cells.append(f"{np.median([mad(p) for p in pull.T]):.2f}")
         rows.append([" + ".join(group) if group != SURVEYS else "all six", *cells])
     return table(head, rows)
@@ -205,7 +205,8 @@ def _together(sky: Sky, found: Arrays, fisher: dict[str, NDArray]) -> str:
 
 def _gain(
     sky: Sky, found: Arrays, limits: dict[str, NDArray], group: tuple[str, ...], name: str
-) -> tuple[float, float, float, float]:
+) -> tuple[float, ...]:
+    """Gain together, gain of multiplied posteriors, possible gain; scatter of best and together."""
     j = sky.names.index(name)
     key = "+".join(group)
     scatter = {n: mad(found[f"mean/{n}"][:, j] - found["truth"][:, j]) for n in (*group, key)}
@@ -215,7 +216,21 @@ def _gain(
         column = [n for n in told(sky) if n != EXPOSURE].index(name)
         least = {n: np.median(limits[n][:, column]) for n in (*group, key)}
         possible = least[key] / min(least[n] for n in group)
-    return scatter[key] / best, float(possible), best, scatter[key]
+    product = mad(_multiplied(sky, found, group, name) - found["truth"][:, j])
+    return scatter[key] / best, product / best, float(possible), best, scatter[key]
+
+
+def _multiplied(sky: Sky, found: Arrays, group: tuple[str, ...], name: str) -> NDArray:
+    """Mean of the product of the marginals of a label, with its prior in it once, (N,)."""
+    j, column = sky.names.index(name), _columns(sky).index(sky.names.index(name))
+    prior = sky.model.scale.width[j] ** 2 * priors(sky)["mixed"][column, column]
+    middle = sky.model.scale.centre[j]  # the mean of the stars of the training
+    weight, total = 1.0 / prior, middle / prior
+    for survey in group:
+        variance = np.minimum(found[f"sigma/{survey}"][:, j] ** 2, 0.999 * prior)
+        own = found[f"mean/{survey}"][:, j] / variance - middle / prior
+        weight, total = weight + 1.0 / variance - 1.0 / prior, total + own
+    return np.asarray(total / weight)
 
 
 def _joint_limit(sky: Sky, fisher: dict[str, NDArray], group: tuple[str, ...]) -> NDArray:
@@ -275,7 +290,9 @@ brackets):
 ### Together
 
 All spectra of a star at once against the best of its surveys alone: 1.4826 MAD of estimate -
-truth, its ratio (*gain*), and the ratio of the limits (*possible*).
+truth, its ratio (*gain*), and the ratio of the limits (*possible*). *Multiplied*: the same ratio if
+instead the posteriors of each survey alone are multiplied, label by label, with their common prior
+taken out but once.
 
 {_together(sky, found, fisher)}
 
