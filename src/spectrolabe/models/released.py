@@ -15,7 +15,7 @@ ENCODER, EMULATOR, AGES = "spectrolabe-encoder", "spectrolabe-emulator", "spectr
 USE = {ENCODER: "spectrolabe predict", EMULATOR: "spectrolabe fit", AGES: "spectrolabe.load_ages"}
 WHAT = {ENCODER: "an encoder", EMULATOR: "an emulator", AGES: "a model of ages"}
 DEFAULT = {
-    ENCODER: ("lamost-dr10",),
+    ENCODER: ("unified-v1",),
     EMULATOR: ("emulator-optical", "emulator-h"),
     AGES: ("ages-giants",),
 }
