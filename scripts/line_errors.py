@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.inference.fit import fit
-from spectrolabe.synthesis.limits import BLUE
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.spectra import Spectrum
+from spectrolabe.synthesis.limits import BLUE
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "src/spectrolabe/inference/tables/line_errors.npz"

@@ -324,7 +324,7 @@ def test_models_are_for_their_own_verb(model, tmp_path):
         find_model(model)
     with pytest.raises(InputError, match=r"found an encoder\. Use it with `spectrolabe predict`"):
         find_emulators("lamost-dr10")
-    with pytest.raises(InputError, match="Released models of `spectrolabe predict`: .*unified-v1"):
+    with pytest.raises(InputError, match=r"Released models of `spectrolabe predict`: .*unified-v1"):
         find_model("nothing")
     with pytest.raises(InputError, match=r"expected a model folder with card\.json"):
         fit_files(tmp_path, [tmp_path], tmp_path / "c.parquet")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -195,7 +197,9 @@ def test_a_task_learns(stream):
         encoder={"width": 16, "latents": 2, "blocks": 1, "heads": 2},
         training={"epochs": 1, "batch_size": 8},
     )
-    made = SkyTask(config, stream)
+    short = copy.copy(stream)
+    short.config = config.sky
+    made = SkyTask(config, short)
 
     class Here:
         model = made.model

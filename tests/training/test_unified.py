@@ -97,7 +97,7 @@ def test_a_sharper_spectrum_is_brought_down(run):
 
 
 def test_configuration_of_the_released_model_is_read():
-    config = load_training(ROOT / "configs" / "unified.toml")
+    config = load_training(ROOT / "configs" / "unified-sky.toml")
     assert isinstance(config, SkyTrainConfig)
     assert set(config.sky.surveys) == {*SURVEYS, "random"}
 

@@ -161,7 +161,7 @@ class Estimator:
 
     def _readable(self, spectrum: Spectrum) -> Spectrum:
         """Without what the model has not seen or should not read, and no sharper than it knows."""
-        trained = self.card["training_data"]
+        trained = self.card.get("training_data", {})
         if "wavelength_ranges" not in trained:
             return spectrum
         row = row_of(spectrum)
