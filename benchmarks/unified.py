@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("build/unified"))
     parser.add_argument("--limits-only", action="store_true", help="which any model can use")
+    parser.add_argument("--also", type=Path, help="another model of the same labels")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
     sky = read_sky(arguments.model)
@@ -130,6 +131,13 @@ def fishers_of(sky: Sky, stars: Stars, seed: int) -> Callable[[str], Arrays]:
     return lambda survey: {"fisher": fishers(sky, survey, stars, [seed])}
 
 
+def accuracies(keep: Kept, sky: Sky, stars: Stars, fisher: dict[str, Arrays]) -> dict[str, Arrays]:
+    """Return the estimates and limits of stars in every survey, made or kept."""
+    make = unified_accuracy.accuracy
+    name = f"accuracy-{len(stars)}"
+    return each(keep, name, SURVEYS, lambda s: make(sky, s, stars, fisher[s]["fisher"]))
+
+
 def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
     """Return the sections of the page."""
     count, parts = arguments.stars, arguments.parts
@@ -152,12 +160,7 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
     accuracy: dict[str, Arrays] = {}
     if {"accuracy", "pairs"} & set(parts):
         fisher = each(limits, f"fisher-{count}", SURVEYS, fishers_of(sky, mixed, 0))
-        accuracy = each(
-            keep,
-            f"accuracy-{count}",
-            SURVEYS,
-            lambda s: unified_accuracy.accuracy(sky, s, mixed, fisher[s]["fisher"]),
-        )
+        accuracy = accuracies(keep, sky, mixed, fisher)
     if "accuracy" in parts:
         unified_accuracy.figure(sky, accuracy, str(pictures / "unified_scatter.png"))
         sections += unified_accuracy.section(sky, accuracy, count, "figures/unified_scatter.png")
@@ -188,6 +191,11 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         some = mixed.take(np.arange(min(32, count)))
         rates = each(keep, "speed", SURVEYS, lambda s: unified_speed.speed(sky, s, some))
         sections.append(unified_speed.section(rates, parameters, len(some)))
+    if "accuracy" in parts and arguments.also:
+        other = read_sky(arguments.also)
+        tried = accuracies(Kept(arguments.work, other), other, mixed, fisher)
+        both = {str(card["name"]): (sky, accuracy), str(other.model.card["name"]): (other, tried)}
+        sections.append(unified_accuracy.also_section(both))
     if "accuracy" in parts:
         sections.append(unified_accuracy.full_section(sky, accuracy))
     return sections
