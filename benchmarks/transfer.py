@@ -136,6 +136,9 @@ def fitted(
     )
     config = continued(config, start)
     scratch = variant == SCRATCH
+    if scratch:  # its templates are computed spectra: part of what the start knows
+        bare = config.encoder.model_copy(update={"templates": (0, 0)})
+        config = config.model_copy(update={"encoder": bare})
     scale = LabelScale.fit(stars.labels) if scratch else start.estimator.scale
     stars = stars.with_labels(scale.names)
     none = stars.take(np.zeros(len(stars), dtype=bool))
