@@ -15,13 +15,12 @@ from spectrolabe.labels import Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.heads import HeadOutput
 from spectrolabe.models.left_out import left_out
-from spectrolabe.models.pixels import PixelBatch, collate, row_of
+from spectrolabe.models.pixels import PixelBatch, collate, rest_wavelength, row_of
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.models.tokens import tokenise
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.degrade import degrade
-from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["Estimate", "Estimator", "Neighbours", "encode", "encode_with_levels", "numbers"]
 
@@ -164,8 +163,7 @@ class Estimator:
         trained = self.card.get("training_data", {})
         if "wavelength_ranges" not in trained:
             return spectrum
-        row = row_of(spectrum)
-        rest = row.wavelength / (1.0 + row.rv / SPEED_OF_LIGHT)
+        rest = rest_wavelength(spectrum)
         inside = [(rest >= low) & (rest <= high) for low, high in trained["wavelength_ranges"]]
         seen = np.logical_or.reduce(inside)
         if spectrum.survey not in trained.get("real_surveys", ()):

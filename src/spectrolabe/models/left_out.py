@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import unknown_name
-from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+from spectrolabe.models.pixels import rest_wavelength
+from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys.telluric import resolution_at, telluric_mask
 from spectrolabe.synthesis.limits import BLUE, BLUE_LOW, LOW_RESOLUTION
 
@@ -23,19 +23,13 @@ __all__ = ["LEFT_OUT", "left_out"]
 SODIUM = (5885.0, 5903.0)  # vacuum Angstrom: both lines with room for clouds on the way
 
 
-def _rest(spectrum: Spectrum) -> NDArray:
-    moving = spectrum.frame is not Frame.REST and np.isfinite(spectrum.rv)
-    rv = spectrum.rv if moving else 0.0
-    return np.asarray(spectrum.wavelength / (1.0 + rv / SPEED_OF_LIGHT))
-
-
 def _blue(spectrum: Spectrum) -> NDArray:
     sharp = resolution_at(spectrum, BLUE_LOW) >= LOW_RESOLUTION
-    return np.asarray(_rest(spectrum) < (BLUE if sharp else BLUE_LOW))
+    return np.asarray(rest_wavelength(spectrum) < (BLUE if sharp else BLUE_LOW))
 
 
 def _sodium(spectrum: Spectrum) -> NDArray:
-    rest = _rest(spectrum)
+    rest = rest_wavelength(spectrum)
     return np.asarray((rest > SODIUM[0]) & (rest < SODIUM[1]))
 
 

@@ -19,7 +19,7 @@ from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import Store
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["PixelBatch", "PixelRow", "collate", "row_of", "velocities"]
+__all__ = ["PixelBatch", "PixelRow", "collate", "rest_wavelength", "row_of", "velocities"]
 
 
 @dataclass
@@ -72,6 +72,12 @@ def row_of(spectrum: Spectrum) -> PixelRow:
         spectrum.resolution,
         spectrum.rv if moving else 0.0,
     )
+
+
+def rest_wavelength(spectrum: Spectrum) -> NDArray:
+    """Return the wavelengths that a model sees, shape (M,): at rest by the velocity of the file."""
+    row = row_of(spectrum)
+    return np.asarray(row.wavelength / (1.0 + row.rv / SPEED_OF_LIGHT))
 
 
 def velocities(store: Store) -> NDArray:

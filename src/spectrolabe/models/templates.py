@@ -18,7 +18,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from spectrolabe.models.tokens import NODE_STEP, NODES, Tokens, ladder_resolution
+from spectrolabe.models.tokens import NODE_STEP, NODES, Tokens, ladder_level, ladder_resolution
 from spectrolabe.spectra.broadening import FWHM
 
 __all__ = ["FINEST", "Compared", "Step", "Templates"]
@@ -206,9 +206,9 @@ class Templates(nn.Module):
     def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Reference spectra, (P, NODES, K), and slopes, (P, NODES, K, L), of P places."""
         found = self.scale.new_zeros(len(places), NODES, *self.packed.shape[1:])
-        power = places[:, 1].double().exp()
-        for level in torch.unique(torch.round(2.0 * torch.log2(power / 1000.0))):
-            here = torch.round(2.0 * torch.log2(power / 1000.0)) == level
+        levels = ladder_level(places[:, 1].double().exp())
+        for level in torch.unique(levels):
+            here = levels == level
             step = NODE_STEP / ladder_resolution(level)
             number = torch.round(places[here, 0].double() / step / NODES - 0.5).long() * NODES
             node = number[:, None] + torch.arange(NODES, device=places.device)

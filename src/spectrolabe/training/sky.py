@@ -210,7 +210,6 @@ class _Views:
 
     def join(self, names: Sequence[str]) -> None:
         """Add a view of each star that was seen more than once: all of its spectra together."""
-        single = len(self.star)
         where: dict[int, list[int]] = {}
         for view, star in enumerate(self.star):
             where.setdefault(star, []).append(view)
@@ -225,7 +224,6 @@ class _Views:
             self.target.append(target)
             self.snr.append(math.sqrt(sum(self.snr[view] ** 2 for view in views)))
             self.instrument.append("+".join(self.instrument[view] for view in views))
-        assert len(self.target) == len(self.star) >= single
 
     def batch(self, device: torch.device) -> SkyBatch:
         """Return what was put together."""
