@@ -136,8 +136,8 @@ def fitted(
     )
     config = continued(config, start)
     scratch = variant == SCRATCH
-    if scratch:  # its templates are computed spectra: part of what the start knows
-        bare = config.encoder.model_copy(update={"templates": (0, 0)})
+    if scratch:  # its compact spectra are computed ones: part of what the start knows
+        bare = config.encoder.model_copy(update={"compact": None})
         config = config.model_copy(update={"encoder": bare})
     scale = LabelScale.fit(stars.labels) if scratch else start.estimator.scale
     stars = stars.with_labels(scale.names)

@@ -8,6 +8,8 @@ from spectrolabe.config.loading import load_config, load_training
 from spectrolabe.config.stream import StreamConfig
 from spectrolabe.config.train import (
     AugmentationConfig,
+    CompactConfig,
+    CompactMaking,
     DataConfig,
     EncoderConfig,
     HeadConfig,
@@ -19,6 +21,8 @@ from spectrolabe.config.train import (
 
 __all__ = [
     "AugmentationConfig",
+    "CompactConfig",
+    "CompactMaking",
     "DataConfig",
     "EmulatorConfig",
     "EmulatorTrainConfig",

@@ -118,6 +118,26 @@ class HeadConfig(Strict):
         return self
 
 
+class CompactConfig(Strict):
+    """Size of compact spectra; see `spectrolabe.models.compact`.
+
+    Parameters
+    ----------
+    functions : int
+        Functions of wavelength that all spectra are sums of.
+    labels, elements : int
+        Labels that they depend on, and how many of them are abundances relative to iron.
+    width, own : int
+        Hidden widths of the network of all labels, and of that of each element.
+    """
+
+    functions: Count = 256
+    labels: Count = 35
+    elements: Count = 30
+    width: Count = 192
+    own: Count = 64
+
+
 class EncoderConfig(Strict):
     """Size of the encoder; see `spectrolabe.models.encoder`.
 
@@ -129,9 +149,9 @@ class EncoderConfig(Strict):
     shortest_period : float
         Of the encoding of wavelength, in ln(wavelength): about that of two tokens.
     dropout : float
-    templates : (stars, labels)
-        Of the differential spectra that tokens are compared with, `spectrolabe.models.templates`;
-        (0, 0) = none. A training that makes them fills this in.
+    compact : CompactConfig, optional
+        Size of the compact spectra that a first fit is made with, `spectrolabe.models.first_fit`;
+        none without. A training on the synthetic sky fills this in.
     head : HeadConfig
     """
 
@@ -143,7 +163,7 @@ class EncoderConfig(Strict):
     heads: Count = 4
     token_layers: Annotated[int, Field(ge=0)] = 1
     dropout: Fraction = 0.1
-    templates: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)
+    compact: CompactConfig | None = None
     head: HeadConfig = HeadConfig()
 
     @model_validator(mode="after")
@@ -194,6 +214,33 @@ class TrainingConfig(Strict):
     """Epochs without improvement on the selection stars before stopping; 0 = never stop early."""
     checkpoint_minutes: Positive = 2.0
     mixed_precision: str = "no"
+
+
+class CompactMaking(Strict):
+    """How compact spectra are made; see `spectrolabe.training.compact`.
+
+    Parameters
+    ----------
+    functions, width, own : int
+        See `CompactConfig`.
+    few : int
+        Stars with differential spectra whose singular vectors are the functions.
+    sloped, plain : int
+        Stars with and without differential spectra that the network learns from.
+    training : TrainingConfig
+        ``batch_size`` is the number of stars with differential spectra; there are three times as
+        many without.
+    """
+
+    functions: Count = 256
+    width: Count = 192
+    own: Count = 64
+    few: Count = 240
+    sloped: Count = 2800
+    plain: Count = 44_000
+    training: TrainingConfig = TrainingConfig(
+        epochs=40, batch_size=32, learning_rate=2e-3, weight_decay=1e-4, ema=0.999
+    )
 
 
 class TransferConfig(Strict):
@@ -261,8 +308,11 @@ class SkyTrainConfig(Strict):
     encoder : EncoderConfig
     training : TrainingConfig
         ``batch_size`` is the number of stars of a batch.
-    templates : bool
-        Give the encoder the differential spectra of reference stars to compare with.
+    compact : str
+        Released model, or folder of a model, whose compact spectra the encoder takes over; they
+        are made anew from the emulators if empty, and there is no first fit if "none".
+    making : CompactMaking
+        How they are made.
     calibration : int
         Stars of each survey, drawn after the training, that recalibrate the uncertainties.
     """
@@ -274,5 +324,6 @@ class SkyTrainConfig(Strict):
         width=128, latents=12, blocks=3, dropout=0.0, filters=2, shortest_period=0.0015
     )
     training: TrainingConfig = TrainingConfig(epochs=100, batch_size=32)
-    templates: bool = True
+    compact: str = ""
+    making: CompactMaking = CompactMaking()
     calibration: Count = 1000

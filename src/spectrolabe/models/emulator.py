@@ -25,8 +25,9 @@ from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale, read_only
 from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.forward_mode import PerItem, linear, per_item, silu, with_bias
 
-__all__ = ["Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]
+__all__ = ["STRUCTURAL", "Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]
 
 FORMAT, FORMAT_VERSION = "spectrolabe-emulator", 1
 STRUCTURAL = ("teff", "logg", "fe_h", "v_micro")  # they decide the layers; elements are added
@@ -116,12 +117,12 @@ class EmulatorNetwork(nn.Module):
         """
         last = readout or self._everything()
         tokens = self._tokens(labels, directions).flatten(2)
-        state = _silu(_linear(tokens, self.enter.weight, self.enter.bias))
+        state = silu(linear(tokens, self.enter.weight, self.enter.bias))
         for layer in self.layers:
-            state = state + _silu(_linear(state, layer.weight, layer.bias))
-        own = _silu(_linear(tokens, last.read.flatten(0, 1), last.read_bias.flatten()))
+            state = state + silu(linear(state, layer.weight, layer.bias))
+        own = silu(linear(tokens, last.read.flatten(0, 1), last.read_bias.flatten()))
         shared = state @ last.of_state.flatten(0, 2).T
-        out = _per_item(own.unflatten(-1, last.read_bias.shape), last.of_patch.flatten(2))
+        out = per_item(own.unflatten(-1, last.read_bias.shape), last.of_patch.flatten(2))
         every = shared.view(*out.shape[:2], -1, last.bias.shape[-1])
         every += out.unflatten(-1, last.bias.shape[1:]).flatten(2, 3)
         every[:, 0] += last.bias.flatten(0, 1)
@@ -173,35 +174,10 @@ class EmulatorNetwork(nn.Module):
         own = values / self.spread + self.metallicity * values[..., self.fe_h, None]
         common = values[:, :, None, self.structural].expand(*own.shape, -1)
         inputs = torch.cat([own[..., None], common], dim=-1)
-        tokens = self.token_out(_silu(self.token_in(inputs)))
+        tokens = self.token_out(silu(self.token_in(inputs)))
         for block in self.mix:
             tokens = block(tokens)
         return tokens
-
-
-# Layers of values and their slopes: axis 1 holds the value of a star, then J slopes of it.
-
-
-def _silu(rows: Tensor) -> Tensor:
-    value, slopes = rows[:, :1], rows[:, 1:]
-    gate = torch.sigmoid(value)
-    out = value * gate
-    return torch.cat([out, slopes * (gate + out * (1.0 - gate))], dim=1)
-
-
-def _with_bias(rows: Tensor, bias: Tensor) -> Tensor:
-    rows[:, 0] += bias  # of a product that nobody else holds
-    return rows
-
-
-def _linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return _with_bias(rows @ weight.T, bias)
-
-
-def _per_item(rows: Tensor, weight: Tensor) -> Tensor:
-    """Rows (N, T, I, A) by a matrix for each of I items, (I, A, B)."""
-    product = torch.matmul(rows.flatten(0, 1).transpose(0, 1), weight).transpose(0, 1)
-    return product.unflatten(0, rows.shape[:2])
 
 
 def _layer_norm(rows: Tensor, layer: nn.LayerNorm) -> Tensor:
@@ -210,20 +186,7 @@ def _layer_norm(rows: Tensor, layer: nn.LayerNorm) -> Tensor:
     scale = (value.square().mean(dim=-1, keepdim=True) + layer.eps).rsqrt()
     value, slopes = value * scale, slopes * scale
     slopes = slopes - value * (value * slopes).mean(dim=-1, keepdim=True)
-    return _with_bias(torch.cat([value, slopes], dim=1) * layer.weight, layer.bias)
-
-
-class PerItem(nn.Module):
-    """A linear layer of its own for each of I items: rows (N, T, I, A) to (N, T, I, B)."""
-
-    def __init__(self, items: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(items, inputs, outputs) / inputs**0.5)
-        self.bias = nn.Parameter(torch.zeros(items, outputs))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Apply to each item, its value and slopes, its layer."""
-        return _with_bias(_per_item(rows, self.weight), self.bias)
+    return with_bias(torch.cat([value, slopes], dim=1) * layer.weight, layer.bias)
 
 
 class Block(nn.Module):
@@ -241,16 +204,16 @@ class Block(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the tokens, and their slopes, after they have seen each other."""
-        rows = rows + _linear(
+        rows = rows + linear(
             self._seen(_layer_norm(rows, self.before)), self.out.weight, self.out.bias
         )
-        wide = _silu(_linear(_layer_norm(rows, self.after), self.up.weight, self.up.bias))
-        return rows + _linear(wide, self.down.weight, self.down.bias)
+        wide = silu(linear(_layer_norm(rows, self.after), self.up.weight, self.up.bias))
+        return rows + linear(wide, self.down.weight, self.down.bias)
 
     def _seen(self, rows: Tensor) -> Tensor:
         query, key, value = (
             part.unflatten(-1, (self.heads, -1))
-            for part in _linear(rows, self.into.weight, self.into.bias).chunk(3, dim=-1)
+            for part in linear(rows, self.into.weight, self.into.bias).chunk(3, dim=-1)
         )
         key = key / query.shape[-1] ** 0.5
         q, k, v = query[:, 0], key[:, 0], value[:, 0]

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectrolabe.config import EncoderConfig
-from spectrolabe.models.heads import CorrelatedHead, HeadOutput, make_head
-from spectrolabe.models.templates import Step, Templates
+from spectrolabe.models.compact import CompactSpectra
+from spectrolabe.models.first_fit import FirstFit, TokenView
+from spectrolabe.models.guess import Guesser, token_pull, token_residual
+from spectrolabe.models.heads import HeadOutput, make_head
 from spectrolabe.models.tokens import NODES, Tokens
 
 __all__ = ["Encoder"]
@@ -129,24 +130,6 @@ class Seen:
         return cls(index, mask)
 
 
-class Guess(NamedTuple):
-    """What templates alone say.
-
-    Parameters
-    ----------
-    tokens : list of Tensor, each of shape (B', T', 2 L)
-        Estimate and information of every token.
-    numbers : Tensor, shape (S, G)
-        All steps of each star, and their mean.
-    labels : Tensor, shape (S, L)
-        That mean, scaled.
-    """
-
-    tokens: list[Tensor]
-    numbers: Tensor
-    labels: Tensor
-
-
 class Encoder(nn.Module):
     """Tokens of one or more spectra of each star to a distribution over its labels.
 
@@ -155,14 +138,14 @@ class Encoder(nn.Module):
     config : EncoderConfig
     labels : int
         Number of labels L.
-    templates : Templates, optional
-        As many as ``config.templates`` says; empty, for weights to fill, when not given.
+    compact : CompactSpectra, optional
+        Of the size that ``config.compact`` says; empty, for weights to fill, when not given.
     """
 
     frequency: Tensor
 
     def __init__(
-        self, config: EncoderConfig, labels: int, templates: Templates | None = None
+        self, config: EncoderConfig, labels: int, compact: CompactSpectra | None = None
     ) -> None:
         super().__init__()
         width = config.width
@@ -176,23 +159,18 @@ class Encoder(nn.Module):
             nn.GELU(),
             nn.Linear(2 * width, (filters + 1) * width),
         )
-        stars, told = config.templates
-        if stars and templates is None:
-            templates = Templates.empty(stars, told)
-        self.templates, numbers = templates, 0
-        if templates is not None:
-            self.physics = nn.Linear(2 * told, width)
-            numbers = 2 * told * (stars + 1) + stars
+        if config.compact is not None and compact is None:
+            compact = CompactSpectra.empty(config.compact)
+        self.guesser = None if compact is None else Guesser(compact, labels)
+        numbers = 0
+        if self.guesser is not None:
+            numbers = self.guesser.size
+            self.physics = nn.Linear(self.guesser.pulls, width)
             self.aim = nn.Sequential(
                 nn.Linear(numbers, 2 * width),
                 nn.GELU(),
                 nn.Linear(2 * width, config.latents * width),
             )
-            # at first, what decides an atmosphere decides what is near
-            importance = torch.full((told,), -4.0)
-            importance[:3] = 0.5
-            self.importance = nn.Parameter(importance)
-            self.preference = nn.Parameter(torch.zeros(stars))
         self.token_layers = nn.ModuleList(
             FeedForward(width, 2, config.dropout) for _ in range(config.token_layers)
         )
@@ -211,6 +189,9 @@ class Encoder(nn.Module):
             labels,
             config.dropout,
         )
+        if self.guesser is not None:  # a new head agrees with the fit
+            nn.init.zeros_(self.head.out.weight)
+            nn.init.zeros_(self.head.out.bias)
 
     def forward(
         self,
@@ -219,6 +200,7 @@ class Encoder(nn.Module):
         keep: Tensor | None = None,
         *,
         spectrum: Tensor | None = None,
+        fit: FirstFit | None = None,
     ) -> HeadOutput:
         """Return the distribution of the labels of each star.
 
@@ -233,60 +215,44 @@ class Encoder(nn.Module):
         spectrum : Tensor, shape (E,), int64, optional
             Which of the B spectra each entry of ``star`` is, so that one spectrum may be seen
             alone and together with others; each once, in order, when not given.
+        fit : FirstFit, optional
+            Of these spectra, by `first_fit`, if it was made before.
         """
         parts = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         valid = [part.valid for part in parts] if keep is None else [parts[0].valid & keep]
-        seen = Seen.of(valid, star, spectrum)
-        guess = self._guess(parts, star, spectrum)
+        if spectrum is None:
+            spectrum = torch.arange(len(star), device=star.device)
+        if self.guesser is None:
+            seen = Seen.of(valid, star, spectrum)
+            embedded = [self._embed(part, CONTENT_GAIN * part.content) for part in parts]
+            return self.head(
+                self._read(embedded, seen, self.latents.expand(len(seen.index), -1, -1))
+            )
+        guess = self.guesser(self.guesser.fit(parts, star, spectrum) if fit is None else fit)
+        views = guess.tokens
+        seen = Seen.of([valid[v.part][v.spectrum] for v in views], star, _order(views))
         embedded = [
-            self._embed(part, None if guess is None else guess.tokens[i]).flatten(0, 1)
-            for i, part in enumerate(parts)
+            self._embed(_rows_of(parts[v.part], v.spectrum), token_residual(v), token_pull(v))
+            for v in views
         ]
-        tokens_of_all = self.token_norm(torch.cat(embedded))
-        x = self.latents.expand(len(seen.index), -1, -1)
-        if guess is not None:
-            x = x + self.aim(guess.numbers).unflatten(1, x.shape[1:])
+        latents = self.latents + self.aim(guess.numbers).unflatten(1, self.latents.shape)
+        x = self._read(embedded, seen, latents)
+        return self.head(torch.cat([x, guess.numbers], dim=1), guess.prior)
+
+    def first_fit(self, parts: Sequence[Tokens], star: Tensor, spectrum: Tensor) -> FirstFit | None:
+        """Return the fit from which the encoder starts, if it makes one; see `forward`."""
+        return None if self.guesser is None else self.guesser.fit(parts, star, spectrum)
+
+    def _read(self, embedded: Sequence[Tensor], seen: Seen, x: Tensor) -> Tensor:
+        """What latents, (S, Q, D), read from the tokens of each star, (S, Q D)."""
+        tokens = self.token_norm(torch.cat([part.flatten(0, 1) for part in embedded]))
         for cross, own, feed in zip(self.cross, self.own, self.feed, strict=True):
-            x = x + cross(x, tokens_of_all, seen)
+            x = x + cross(x, tokens, seen)
             x = x + own(x)
             x = x + feed(x)
-        x = self.norm(x).flatten(1)
-        if guess is None:
-            return self.head(x)
-        output = self.head(torch.cat([x, guess.numbers], dim=1))
-        if isinstance(self.head, CorrelatedHead) and self.templates is not None:
-            output.mean = output.mean.index_add(1, self.templates.told, guess.labels)
-        return output
+        return self.norm(x).flatten(1)
 
-    def _guess(
-        self, parts: Sequence[Tokens], star: Tensor, spectrum: Tensor | None
-    ) -> Guess | None:
-        """What the templates alone say: steps from the reference stars, nearer ones weighing more.
-
-        A step is a straight line, and good for a star near to where it starts.
-        """
-        if self.templates is None:
-            return None
-        compared = [self.templates(part) for part in parts]
-        own = self._nearness(self.templates.step(compared))
-        features, begin = [], 0
-        for part in compared:
-            weight = own[begin : begin + len(part.score), None, :, None]
-            begin += len(part.score)
-            mixed = [(weight * x).sum(dim=2) for x in (part.estimate, part.information)]
-            features.append(torch.cat(mixed, dim=2))
-        step = self.templates.step(compared, star, spectrum)
-        weight = self._nearness(step)[..., None]
-        labels, log_sigma = (weight * step.labels).sum(dim=1), (weight * step.log_sigma).sum(dim=1)
-        numbers = torch.cat([step.flat, labels, log_sigma, weight[..., 0]], dim=1)
-        return Guess(features, numbers, labels)
-
-    def _nearness(self, step: Step) -> Tensor:
-        """Weights of K reference stars, shape (S, K): those that need smaller steps."""
-        far = (step.change**2 * self.importance.exp()).sum(dim=2)
-        return torch.softmax(self.preference - far, dim=1)
-
-    def _embed(self, tokens: Tokens, physics: Tensor | None) -> Tensor:
+    def _embed(self, tokens: Tokens, content: Tensor, physics: Tensor | None = None) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
         filters, offset = self._wavelength_table(tokens.places)
         parts = (
@@ -296,7 +262,7 @@ class Encoder(nn.Module):
             tokens.log_resolution,
         )
         x = self.quality(torch.stack(parts, dim=-1)) + F.embedding(tokens.place, offset)
-        x = x + _filtered(CONTENT_GAIN * tokens.content, tokens.place, filters)
+        x = x + _filtered(content, tokens.place, filters)
         if physics is not None:
             x = x + self.physics(physics)
         for layer in self.token_layers:
@@ -322,3 +288,21 @@ def _filtered(content: Tensor, place: Tensor, filters: Tensor) -> Tensor:
     of_place = content.new_zeros(len(filters), len(place), content.shape[2])
     of_place[place, spectra] = content  # a spectrum has each place once
     return torch.bmm(of_place, filters)[place, spectra]
+
+
+def _rows_of(tokens: Tokens, spectrum: Tensor) -> Tokens:
+    """The tokens of some of the spectra of a part."""
+    rows = {
+        field.name: getattr(tokens, field.name)[spectrum]
+        for field in fields(tokens)
+        if field.name != "places"
+    }
+    return Tokens(places=tokens.places, **rows)
+
+
+def _order(views: Sequence[TokenView]) -> Tensor:
+    """Where each entry is among the rows of all parts, one part after the other."""
+    entry = torch.cat([view.entry for view in views])
+    order = torch.empty_like(entry)
+    order[entry] = torch.arange(len(entry), device=entry.device)
+    return order

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra.broadening import FWHM
 from spectrolabe.spectra.store import Store
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
@@ -36,6 +37,8 @@ class PixelBatch:
         Distance to the nearer neighbouring pixel in ln(wavelength); zero for padding.
     resolution : Tensor, shape (B,), float32
         Median R = wavelength / FWHM.
+    variance : Tensor, shape (B, M), float32
+        Of the line-spread function at each pixel, in ln(wavelength).
     star : Tensor, shape (B,), int64
         Index of the star that each spectrum belongs to: ascending from 0 without gaps.
     """
@@ -45,6 +48,7 @@ class PixelBatch:
     ivar: Tensor
     spacing: Tensor
     resolution: Tensor
+    variance: Tensor
     star: Tensor
 
     def to(self, device: torch.device | str) -> PixelBatch:
@@ -97,7 +101,7 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
     rows = [row for star in stars for row in star]
     shape = (len(rows), max(len(row.flux) for row in rows))
     log_wavelength = np.empty(shape, np.float64)
-    flux, ivar, spacing = (np.zeros(shape, np.float32) for _ in range(3))
+    flux, ivar, spacing, variance = (np.zeros(shape, np.float32) for _ in range(4))
     for i, row in enumerate(rows):
         size = len(row.flux)
         np.log(row.wavelength, out=log_wavelength[i, :size])
@@ -109,6 +113,7 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
         log_wavelength[i, size:] = log_wavelength[i, size - 1]
         ivar[i, :size] = row.ivar
         np.copyto(flux[i, :size], row.flux, where=row.ivar > 0)
+        variance[i, :size] = (np.asarray(row.resolution, dtype=np.float64) * FWHM) ** -2
     resolution = [
         float(np.median(row.resolution)) if np.ndim(row.resolution) else float(row.resolution)
         for row in rows
@@ -120,5 +125,6 @@ def collate(stars: Sequence[Sequence[PixelRow]]) -> PixelBatch:
         torch.from_numpy(ivar),
         torch.from_numpy(spacing),
         torch.tensor(resolution, dtype=torch.float32),
+        torch.from_numpy(variance),
         torch.from_numpy(star),
     )

@@ -38,6 +38,9 @@ class Tokens:
         Flux relative to the local continuum, minus 1, at each kernel; 0 without coverage.
     coverage : Tensor, shape (B, T, NODES), float32
         Pixel coverage of each kernel, 0 to 1.
+    offset, spread : Tensor, shape (B, T, NODES), float32
+        Where the pixels of a kernel lie on average from its centre, in distances of kernels; and
+        the variance of all that blurs it, line-spread function and kernel, in their squares.
     level, log_snr : Tensor, shape (B, T), float32
         ln(local continuum / mean continuum), and ln(1 + S/N per resolution element).
     log_resolution : Tensor, shape (B, T), float32
@@ -51,6 +54,8 @@ class Tokens:
 
     content: Tensor
     coverage: Tensor
+    offset: Tensor
+    spread: Tensor
     level: Tensor
     log_snr: Tensor
     log_resolution: Tensor
@@ -80,11 +85,11 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     width = token_width(level)  # (B,)
     first, local = _first_token(pixels, width)
     count = int(local.max().item()) + 1
-    mean, coverage, information = _kernel_sums(local, pixels, width, count)
+    mean, coverage, information, offset, spread = _kernel_sums(local, pixels, width, count)
     valid = coverage.mean(dim=2) > COVERAGE_FLOOR
     continuum, slope = _local_continuum(mean, coverage, width)
-    offset = (torch.arange(NODES, device=mean.device) + 0.5) / NODES - 0.5
-    model = continuum[..., None] + slope[..., None] * offset
+    place = (torch.arange(NODES, device=mean.device) + 0.5) / NODES - 0.5
+    model = continuum[..., None] + slope[..., None] * place
     content = (mean / model - 1.0) * (coverage / (coverage + COVERAGE_FLOOR))
     content = torch.where(valid[..., None], content, 0.0).clamp(-2.0, 5.0)
     typical = (continuum * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
@@ -95,6 +100,8 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     tokens = Tokens(
         content=content,
         coverage=coverage,
+        offset=offset,
+        spread=spread,
         level=torch.where(valid, shape, 0.0),
         log_snr=torch.where(valid, torch.log1p(snr.clamp(min=0.0)), 0.0),
         log_resolution=relative[:, None].expand(-1, count),
@@ -113,6 +120,8 @@ def _without_gaps(tokens: Tokens) -> Tokens:
     return Tokens(
         content=tokens.content[:, column],
         coverage=tokens.coverage[:, column],
+        offset=tokens.offset[:, column],
+        spread=tokens.spread[:, column],
         level=tokens.level[:, column],
         log_snr=tokens.log_snr[:, column],
         log_resolution=tokens.log_resolution[:, column],
@@ -154,8 +163,11 @@ def _first_token(pixels: PixelBatch, width: Tensor) -> tuple[Tensor, Tensor]:
 
 def _kernel_sums(
     local: Tensor, pixels: PixelBatch, width: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES).
+
+    And the mean place of its pixels about its centre, and the variance of what blurs it.
+    """
     ivar = pixels.ivar
     good = ivar > 0
     # the geometric mean, which one absurd value does not move
@@ -163,6 +175,7 @@ def _kernel_sums(
     typical = torch.exp(logs / good.sum(dim=1, keepdim=True).clamp(min=1))
     nodes = (NODES / width).float()[:, None]
     weight = (pixels.spacing * nodes).clamp(max=4.0) * (ivar / (ivar + SOFT_IVAR * typical))
+    blur = pixels.variance * nodes**2
     node = local * NODES - 0.5
     left = torch.floor(node)
     share = node - left
@@ -170,14 +183,22 @@ def _kernel_sums(
     start = (left.long() + 1).clamp(0, size)  # a guard kernel on either side
     after = start + 1
 
-    def total(values: Tensor) -> Tensor:
-        right = values * share
-        sums = values.new_zeros(len(values), size + 2)
-        sums.scatter_add_(1, start, values - right).scatter_add_(1, after, right)
-        return sums[:, 1:-1].reshape(len(values), count, NODES)
+    def total(left: Tensor, right: Tensor) -> Tensor:
+        sums = left.new_zeros(len(left), size + 2)
+        sums.scatter_add_(1, start, left).scatter_add_(1, after, right)
+        return sums[:, 1:-1].reshape(len(left), count, NODES)
 
-    flux, cover, information = total(weight * pixels.flux), total(weight), total(ivar)
-    return flux / cover.clamp(min=1e-6), cover.clamp(max=1.0), information
+    def weighed(values: Tensor) -> Tensor:
+        right = values * share
+        return total(values - right, right)
+
+    flux, cover, information = weighed(weight * pixels.flux), weighed(weight), weighed(ivar)
+    moment = weight * share * (1.0 - share)  # about the left kernel, and minus it about the right
+    per_cover = 1.0 / cover.clamp(min=1e-6)
+    offset = total(moment, -moment) * per_cover
+    square = total(moment * share, moment * (1.0 - share)) + weighed(weight * blur)
+    spread = square * per_cover - offset**2
+    return flux * per_cover, cover.clamp(max=1.0), information, offset, spread
 
 
 def _local_continuum(mean: Tensor, coverage: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

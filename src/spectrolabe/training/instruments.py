@@ -63,8 +63,10 @@ class StreamArm:
         A(wavelength) / A_V.
     resolution : float
         Median R.
+    variance : Tensor, shape (M,)
+        Of the line-spread function in ln(wavelength).
     broadening : float
-        Variance in ln(wavelength) of the Gaussian from the projection to that resolution.
+        What of it the projection does not have.
     """
 
     projection: Projection
@@ -74,6 +76,7 @@ class StreamArm:
     telluric: Tensor
     dust: Tensor
     resolution: float
+    variance: Tensor
     broadening: float = 0.0
 
     @cached_property
@@ -125,6 +128,7 @@ def _arm(
         there(telluric),
         there(extinction_curve(wavelength)),
         float(np.median(resolution)),
+        there((resolution * FWHM) ** -2.0),
         broadening,
     )
 
@@ -259,5 +263,12 @@ def coarser(instrument: StreamInstrument, share: float) -> StreamInstrument:
     for arm in instrument.arms:
         power = share * arm.resolution
         more = (power**-2 - arm.resolution**-2) / FWHM**2
-        arms.append(replace(arm, resolution=power, broadening=arm.broadening + more))
+        arms.append(
+            replace(
+                arm,
+                resolution=power,
+                variance=arm.variance + more,
+                broadening=arm.broadening + more,
+            )
+        )
     return replace(instrument, arms=tuple(arms))

@@ -327,22 +327,25 @@ def _pixels(arms: Sequence[tuple[StreamArm, Tensor, Tensor, Tensor]], stated: Te
 
     ``stated``, shape (N,), is the resolution that is stated over the true one.
     """
-    kept, end = [], -np.inf
+    kept, widths, end = [], [], -np.inf
     for arm, log_wavelength, flux, ivar in arms:
         use = arm.log_wavelength > end
         end = max(end, float(arm.log_wavelength[-1]))
         kept.append((log_wavelength[:, use], flux[:, use], ivar[:, use]))
+        widths.append(arm.variance[use])
     log_wavelength, flux, ivar = (torch.cat(part, dim=1) for part in zip(*kept, strict=True))
     step = log_wavelength[:1].diff(dim=1)
     step = torch.cat([step[:, :1], torch.minimum(step[:, 1:], step[:, :-1]), step[:, -1:]], dim=1)
     pixels = np.array([len(arm[0].light) for arm in arms])
     power = np.repeat([arm[0].resolution for arm in arms], pixels)
     resolution = float(np.median(power)) * stated
+    variance = torch.cat(widths)[None] / stated[:, None] ** 2
     return PixelBatch(
         log_wavelength,
         flux,
         ivar,
         step.float().expand(len(flux), -1),
         resolution,
+        variance,
         torch.arange(len(flux), device=flux.device),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,12 +18,14 @@ from spectrolabe.config import SkyTrainConfig
 from spectrolabe.labels import Labels
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import numbers
+from spectrolabe.models.first_fit import FirstFit
+from spectrolabe.models.guess import MOTION
 from spectrolabe.models.heads import HeadOutput
+from spectrolabe.training.compact import compact_spectra
 from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
 from spectrolabe.training.stars import EXPOSURE, typical_values
-from spectrolabe.training.templates import make_templates
 
 __all__ = [
     "Seen",
@@ -35,12 +39,16 @@ __all__ = [
 
 STARS = 64  # at a time, of those that a model is tried on
 FASTEST = 4.0  # times the unit of velocities that are left: the range of histograms
-AHEAD = 2  # batches that are made while the model learns
+AHEAD, MAKERS = 4, 2  # batches that are made while the model learns, and threads that do it
 VIEWS = 1.4  # spectra that a star has in a batch, about
 
 
 def sky_batches(
-    stream: SkyStream, stars: int, steps: int, rng: np.random.Generator
+    stream: SkyStream,
+    stars: int,
+    steps: int,
+    rng: np.random.Generator,
+    fit: Callable[..., FirstFit | None],
 ) -> Iterator[SkyBatch]:
     """Yield batches of new stars; the next ones are made meanwhile.
 
@@ -53,14 +61,17 @@ def sky_batches(
         Batches.
     rng : Generator
         What a batch is depends on this alone, not on when it is made.
+    fit : callable
+        `spectrolabe.models.encoder.Encoder.first_fit`; it does not change while the model learns.
     """
     drawn = stream.stars(stars * steps, rng)
     rngs = rng.spawn(steps)
 
     def make(i: int) -> SkyBatch:
-        return stream.batch(drawn.take(np.arange(i * stars, (i + 1) * stars)), rngs[i])
+        batch = stream.batch(drawn.take(np.arange(i * stars, (i + 1) * stars)), rngs[i])
+        return replace(batch, fit=fit(batch.tokens, batch.view, batch.spectrum))
 
-    with ThreadPoolExecutor(1) as maker:
+    with ThreadPoolExecutor(MAKERS) as maker:
         waiting = [maker.submit(make, i) for i in range(min(AHEAD, steps))]
         for i in range(steps):
             if i + AHEAD < steps:
@@ -72,7 +83,9 @@ def sky_batches(
 def encode_views(encoder: Encoder, batch: SkyBatch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Return of each view what `spectrolabe.models.estimator.encode_with_levels` does."""
     encoder.eval()
-    return numbers(encoder, encoder(batch.tokens, batch.view, spectrum=batch.spectrum))
+    return numbers(
+        encoder, encoder(batch.tokens, batch.view, spectrum=batch.spectrum, fit=batch.fit)
+    )
 
 
 class Seen(NamedTuple):
@@ -117,7 +130,7 @@ def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
 
 def sky_loss(run: Run, batch: SkyBatch, consistency: float) -> Tensor:
     """Return the loss of all views of a batch by the model of a run, and of their disagreement."""
-    output = run.model(batch.tokens, batch.view, spectrum=batch.spectrum)
+    output = run.model(batch.tokens, batch.view, spectrum=batch.spectrum, fit=batch.fit)
     loss = cast(Encoder, run.task.model).head.loss(output, batch.target)
     return loss + consistency * disagreement(output, batch) if consistency else loss
 
@@ -139,7 +152,8 @@ class SkyBeside:
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
         """Yield the loss of each batch of new stars."""
         config = self.stream.config
-        for batch in sky_batches(self.stream, self.stars, config.steps, rng):
+        fit = cast(Encoder, run.task.model).first_fit
+        for batch in sky_batches(self.stream, self.stars, config.steps, rng, fit):
             with run.accelerator.autocast():
                 loss = sky_loss(run, batch, config.consistency)
             yield loss
@@ -151,7 +165,7 @@ class SkyBeside:
         steps = -(-count // STARS)
         parts = [
             (encode_views(encoder, batch)[2], batch.target.cpu().numpy())
-            for batch in sky_batches(self.stream, STARS, steps, rng)
+            for batch in sky_batches(self.stream, STARS, steps, rng, encoder.first_fit)
         ]
         embedding, target = (np.concatenate(x)[:count] for x in zip(*parts, strict=True))
         values = self.stream.scale.unscale(target)
@@ -206,15 +220,21 @@ class SkyTask(SkyBeside):
     ----------
     config : SkyTrainConfig
     stream : SkyStream
+    folder : Path, optional
+        Of the run: keeps the compact spectra that are made.
     """
 
-    def __init__(self, config: SkyTrainConfig, stream: SkyStream) -> None:
+    def __init__(
+        self, config: SkyTrainConfig, stream: SkyStream, folder: Path | None = None
+    ) -> None:
         torch.manual_seed(config.training.seed)
-        templates = make_templates(stream.emulators, stream.scale) if config.templates else None
-        if templates is not None:
-            shape = {"templates": tuple(templates.origin.shape)}
-            config = config.model_copy(update={"encoder": config.encoder.model_copy(update=shape)})
-        encoder = Encoder(config.encoder, len(stream.names), templates)
+        compact = compact_spectra(config, stream, folder)
+        if compact is not None:
+            size = {"compact": compact.size_of()}
+            config = config.model_copy(update={"encoder": config.encoder.model_copy(update=size)})
+        encoder = Encoder(config.encoder, len(stream.names), compact)
+        if encoder.guesser is not None:
+            encoder.guesser.aim((*stream.emulators[0].names, *MOTION), stream.scale)
         encoder.head.set_range(torch.from_numpy(_range_of(stream)).float())
         self.model: nn.Module = encoder
         super().__init__(stream, config.training.batch_size)

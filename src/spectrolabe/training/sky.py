@@ -20,6 +20,7 @@ from spectrolabe.config import StreamConfig
 from spectrolabe.errors import unknown_name
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.emulator import Emulator, load_emulator
+from spectrolabe.models.first_fit import FirstFit
 from spectrolabe.models.pixels import PixelBatch
 from spectrolabe.models.released import find_emulators
 from spectrolabe.models.tokens import Tokens, tokenise
@@ -56,6 +57,8 @@ class SkyBatch:
         Names of the instruments of each view, joined by +.
     snr : NDArray, shape (V,)
         Median S/N a pixel.
+    fit : FirstFit, optional
+        Of the views, where one was made.
     """
 
     tokens: list[Tokens]
@@ -65,6 +68,7 @@ class SkyBatch:
     star: NDArray
     instrument: list[str]
     snr: NDArray
+    fit: FirstFit | None = None
 
 
 class SkyStream:

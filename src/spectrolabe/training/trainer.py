@@ -133,6 +133,13 @@ class EncoderTask:
         self.config, self.scale, self.sky = config, scale, sky
         self.train, self.selection = splits.train, splits.selection
         if start is None:
+            if config.encoder.compact is not None:
+                raise InputError(
+                    f"encoder.compact of {config.name}",
+                    expected="none: compact spectra come with a model to start from",
+                    found=repr(config.encoder.compact),
+                    fix="Name that model in transfer.start.",
+                )
             encoder = Encoder(config.encoder, len(scale.names))
             encoder.head.set_range(
                 torch.from_numpy(scale.scale(splits.train.labels.values)).float()

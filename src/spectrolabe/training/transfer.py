@@ -121,6 +121,11 @@ def same_head(start: Start, config: EncoderConfig) -> bool:
     return getattr(start.encoder, HEAD, None) == getattr(config, HEAD, None)
 
 
+def _held(name: str) -> bool:
+    """Tell whether a module is of the first fit, which never learns."""
+    return name.startswith("guesser.")
+
+
 def _of_head(name: str) -> bool:
     return name.startswith(f"{HEAD}.")
 
@@ -159,7 +164,7 @@ def prepare(encoder: Encoder, transfer: TransferConfig) -> None:
         linear = [
             module
             for name, module in encoder.named_modules()
-            if isinstance(module, nn.Linear) and not _of_head(name)
+            if isinstance(module, nn.Linear) and not _of_head(name) and not _held(name)
         ]
         for module in linear:
             change = LowRank(module.weight, transfer.rank)
@@ -171,4 +176,7 @@ def merge(encoder: Encoder) -> Encoder:
     for module in encoder.modules():
         if isinstance(module, nn.Linear) and parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return encoder.requires_grad_(True)
+    encoder.requires_grad_(True)
+    if encoder.guesser is not None:
+        encoder.guesser.requires_grad_(False)
+    return encoder

@@ -51,7 +51,7 @@ def train_on_sky(config: SkyTrainConfig, output: str | Path, *, progress: bool =
     """
     output = begin(output, config)
     stream = SkyStream(config.sky, config.labels)
-    task = SkyTask(config, stream)
+    task = SkyTask(config, stream, output)
     encoder = cast(
         Encoder, learn(task, config.training, output, title=config.name, progress=progress)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from spectrolabe.config import HeadConfig
 from spectrolabe.models.heads.binned import BinnedHead
 from spectrolabe.models.heads.gaussian import CorrelatedHead, correlated_t_loss
-from spectrolabe.models.heads.output import HeadOutput
+from spectrolabe.models.heads.output import HeadOutput, Prior
 
 __all__ = [
     "HEADS",
@@ -17,6 +17,7 @@ __all__ = [
     "CorrelatedHead",
     "Head",
     "HeadOutput",
+    "Prior",
     "correlated_t_loss",
     "make_head",
 ]

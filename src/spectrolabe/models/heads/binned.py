@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from spectrolabe.config import HeadConfig
 from spectrolabe.models.heads.correlation import correlation_loss, correlation_of, factor_size
 from spectrolabe.models.heads.embedding import embedding_stress
-from spectrolabe.models.heads.output import HeadOutput
+from spectrolabe.models.heads.output import HeadOutput, Prior
 from spectrolabe.models.posterior import SCORES
 
 __all__ = ["BinnedHead", "asymmetric_loss", "bin_targets", "cross_entropy"]
@@ -24,6 +24,7 @@ INSIDE = (0.001, 0.999)  # quantiles of the training labels that the bins hold
 MARGIN = 0.05  # of the range between them, on either side
 UNTRAINED = 5.0  # scaled units on either side of 0, until the range is set
 EMPTIEST = 1e-9  # probability of a bin, so that every quantile is somewhere
+LEAST_LIKELY = 12.0  # of the logarithm of a probability by a prior
 FARTHEST = 4.0  # normal score of a label, for the correlation
 
 
@@ -88,22 +89,34 @@ class BinnedHead(nn.Module):
             edges = np.linspace(low - margin, high + margin, self.edges.shape[1])
             self.edges[j] = torch.as_tensor(edges)
 
-    def forward(self, x: Tensor) -> HeadOutput:
-        """Map (S, width) to the distribution of each star."""
+    def forward(self, x: Tensor, prior: Prior | None = None) -> HeadOutput:
+        """Map (S, width) to the distribution of each star, about a prior if there is one."""
         bins = self.config.bins
         # in half precision probabilities would be rounded, and correlations indefinite
         with torch.autocast(x.device.type, enabled=False):
             hidden = F.gelu(self.hidden(x.to(self.hidden.weight.dtype)))
             out = self.out(self.dropout(hidden))
             logits = out[:, : self.labels * bins].unflatten(1, (self.labels, bins))
+            numbers = out[:, self.labels * bins :]
+            if prior is not None:
+                logits = logits + self._of_normal(prior)
+                numbers = numbers + prior.correlation
             mean, variance, _ = self._moments(logits)
             return HeadOutput(
                 mean,
                 0.5 * variance.log(),
-                correlation_of(out[:, self.labels * bins :], self.labels),
+                correlation_of(numbers, self.labels),
                 self.project(hidden),
                 logits,
             )
+
+    def _of_normal(self, prior: Prior) -> Tensor:
+        """Logits of normal distributions, no narrower than a bin; 0 of labels that have none."""
+        width = self.edges[:, 1] - self.edges[:, 0]
+        centre = 0.5 * (self.edges[:, 1:] + self.edges[:, :-1])
+        sigma = torch.maximum(prior.log_sigma.exp(), SMOOTHING * width)[..., None]
+        logits = -0.5 * ((centre - prior.mean[..., None]) / sigma) ** 2
+        return torch.where(prior.known[:, None], logits.clamp(min=-LEAST_LIKELY), 0.0)
 
     def loss(self, output: HeadOutput, target: Tensor) -> Tensor:
         """Return the loss of the histograms, of the correlation, and of the embedding if weighted.

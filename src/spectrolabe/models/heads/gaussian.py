@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from spectrolabe.config import HeadConfig
 from spectrolabe.models.heads.correlation import correlation_loss, correlation_of, factor_size
 from spectrolabe.models.heads.embedding import embedding_stress
-from spectrolabe.models.heads.output import HeadOutput
+from spectrolabe.models.heads.output import HeadOutput, Prior
 
 __all__ = ["CorrelatedHead", "correlated_t_loss"]
 
@@ -45,14 +45,17 @@ class CorrelatedHead(nn.Module):
         self.out = nn.Linear(hidden, 2 * labels + factor_size(labels))
         self.project = nn.Linear(hidden, config.embedding_width) if self.weight else nn.Identity()
 
-    def forward(self, x: Tensor) -> HeadOutput:
-        """Map (S, width) to the distribution of each star."""
+    def forward(self, x: Tensor, prior: Prior | None = None) -> HeadOutput:
+        """Map (S, width) to the distribution of each star, about a prior if there is one."""
         # in half precision means would be rounded, and correlations indefinite
         with torch.autocast(x.device.type, enabled=False):
             hidden = F.gelu(self.hidden(x.to(self.hidden.weight.dtype)))
             mean, log_sigma, numbers = self.out(self.dropout(hidden)).split(
                 [self.labels, self.labels, factor_size(self.labels)], dim=1
             )
+            if prior is not None:
+                mean, log_sigma = mean + prior.mean, log_sigma + prior.log_sigma
+                numbers = numbers + prior.correlation
             return HeadOutput(
                 mean,
                 log_sigma.clamp(*LOG_SIGMA_RANGE),

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["HeadOutput"]
+__all__ = ["HeadOutput", "Prior"]
+
+
+class Prior(NamedTuple):
+    """What is known of S stars before a head speaks, which then says what it thinks otherwise.
+
+    Parameters
+    ----------
+    mean, log_sigma : Tensor, shape (S, L)
+        0 where nothing is known.
+    known : Tensor, shape (L,), bool
+        Labels of which something is.
+    correlation : Tensor, shape (S, L (L - 1) / 2)
+        Numbers as `spectrolabe.models.heads.correlation.correlation_of` takes them.
+    """
+
+    mean: Tensor
+    log_sigma: Tensor
+    known: Tensor
+    correlation: Tensor
 
 
 @dataclass

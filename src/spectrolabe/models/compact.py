@@ -1,0 +1,336 @@
+"""Spectra of stars as sums of a few functions of wavelength: a whole emulator in 256 numbers.
+
+What stars of a wide range have in common, and what each label changes, spans far fewer functions
+than there are pixels. A small network says how much of each function a star has, with exact
+slopes; the functions are kept once, at the finest resolution, and blurred to that of a spectrum.
+Then the chi2 of any labels is a matter of a few hundred numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from spectrolabe.config import CompactConfig
+from spectrolabe.models.forward_mode import PerItem, linear, silu
+from spectrolabe.models.tokens import NODE_STEP, NODES, ladder_level, ladder_resolution
+from spectrolabe.spectra.broadening import FWHM
+
+__all__ = ["FINEST", "REACH", "Amounts", "CompactSpectra", "node_width"]
+
+FINEST = 10  # level of the ladder on which functions are kept: R = 32 000
+BLOCK = 512  # nodes that share a scale
+REACH = 3  # nodes on either side of a token that derivatives need
+SHARES = 2  # tables for a factor of two in the variance of what blurs a spectrum
+
+
+def node_width(level: Tensor | float) -> float:
+    """Return the distance of the nodes of a level in ln(wavelength)."""
+    return NODE_STEP / float(ladder_resolution(torch.as_tensor(level)))
+
+
+class Amounts(nn.Module):
+    """Scaled labels, shape (S, A), to the amounts of M functions, shape (S, M), with slopes.
+
+    A sum of what each element adds, which depends on its [X/H] and on what decides the layers of
+    a star, and of a smaller network that sees all labels.
+
+    Parameters
+    ----------
+    structural : Tensor, shape (5,), int64
+        Labels that decide how a star looks whatever its abundances; [Fe/H] is the third.
+    elements : Tensor, shape (I,), int64
+        Abundances relative to iron.
+    per_fe_h : Tensor, shape (I,)
+        What one of the scaled [Fe/H] adds to the scaled [X/H].
+    functions, width, own : int
+        M, and hidden widths: of the network that sees all, and of each element's.
+    """
+
+    structural: Tensor
+    elements: Tensor
+    per_fe_h: Tensor
+
+    def __init__(
+        self,
+        structural: Tensor,
+        elements: Tensor,
+        per_fe_h: Tensor,
+        functions: int,
+        width: int,
+        own: int,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("structural", structural)
+        self.register_buffer("elements", elements)
+        self.register_buffer("per_fe_h", per_fe_h.float())
+        common, items = len(structural), len(elements)
+        self.enter = nn.Linear(common + items, width)
+        self.layers: Any = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.out = nn.Linear(width, functions)
+        self.item_in = PerItem(items, 1 + common, own)
+        self.item_layer = PerItem(items, own, own)
+        self.item_out = nn.Parameter(torch.randn(items, own, functions) / (own * items) ** 0.5)
+
+    def with_slopes(self, labels: Tensor) -> Tensor:
+        """Return amounts and their slopes with all labels, shape (S, 1 + A, M); amounts first.
+
+        Parameters
+        ----------
+        labels : Tensor, shape (S, A)
+        """
+        every = torch.eye(labels.shape[1], device=labels.device, dtype=labels.dtype)
+        out = self._shared(labels, every)
+        state = self._items(labels, slopes=True)  # (S, 1 + 5 + 1, I, H)
+        weight = self.item_out
+        common = state[:, :-1].flatten(2) @ weight.flatten(0, 1)
+        out[:, 0] += common[:, 0]
+        out = out.index_add(1, 1 + self.structural, common[:, 1:])
+        own = torch.matmul(state[:, -1].transpose(0, 1), weight).transpose(0, 1)
+        return out.index_add(1, 1 + self.elements, own)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Return the amounts."""
+        shared = self._shared(labels, labels[:0])[:, 0]
+        state = self._items(labels, slopes=False)[:, 0]
+        return shared + state.flatten(1) @ self.item_out.flatten(0, 1)
+
+    def _shared(self, labels: Tensor, directions: Tensor) -> Tensor:
+        rows = torch.cat([labels[:, None], directions.expand(len(labels), -1, -1)], dim=1)
+        state = silu(linear(rows, self.enter.weight, self.enter.bias))
+        for layer in self.layers:
+            state = state + silu(linear(state, layer.weight, layer.bias))
+        return linear(state, self.out.weight, self.out.bias)
+
+    def _items(self, labels: Tensor, *, slopes: bool) -> Tensor:
+        """States of elements: values, slopes with the structural labels, and with their own."""
+        common, items = len(self.structural), len(self.elements)
+        own = labels[:, self.elements] + self.per_fe_h * labels[:, self.structural[2], None]
+        shared = labels[:, None, self.structural].expand(-1, items, -1)
+        rows = torch.cat([own[..., None], shared], dim=2)[:, None]  # (S, 1, I, 6)
+        if slopes:
+            turn = rows.new_zeros(common + 1, items, 1 + common)
+            places = torch.arange(common, device=labels.device)
+            turn[places, :, 1 + places] = 1.0
+            turn[2, :, 0] = self.per_fe_h
+            turn[-1, :, 0] = 1.0
+            rows = torch.cat([rows, turn.expand(len(labels), -1, -1, -1)], dim=1)
+        state = silu(self.item_in(rows))
+        return state + silu(self.item_layer(state))
+
+
+class CompactSpectra(nn.Module):
+    """The content of tokens of any star: mean + amounts @ functions.
+
+    Parameters
+    ----------
+    rows : Tensor, shape (N, 1 + M)
+        Mean content of the nodes of the finest level, and the functions.
+    first, size : Tensor, shape (S,), int64
+        Number of the first node of S stretches of wavelength, and nodes of each.
+    amounts : Amounts
+    centre, width : Tensor, shape (A,)
+        Scaling of the labels: temperature and so on, and last ln(v_broad).
+    low, high : Tensor, shape (A,)
+        Range of the scaled labels.
+    prior : Tensor, shape (A, A)
+        Covariance of the scaled labels of stars about their mean, which is 0.
+    starts : Tensor, shape (K, A)
+        Scaled labels that fits may start from.
+    resolution : float
+        R of the rows.
+    """
+
+    packed: Tensor
+    scale: Tensor
+    first: Tensor
+    size: Tensor
+    resolution: Tensor
+    centre: Tensor
+    width: Tensor
+    low: Tensor
+    high: Tensor
+    prior: Tensor
+    starts: Tensor
+
+    def __init__(
+        self,
+        rows: Tensor,
+        first: Tensor,
+        size: Tensor,
+        amounts: Amounts,
+        *,
+        centre: Tensor,
+        width: Tensor,
+        low: Tensor,
+        high: Tensor,
+        prior: Tensor,
+        starts: Tensor,
+        resolution: float = 28000.0,
+    ) -> None:
+        super().__init__()
+        scale = [b.abs().amax(dim=0).clamp(min=1e-12) / 127.0 for b in rows.split(BLOCK)]
+        packed = [
+            torch.round(b / s).to(torch.int8) for b, s in zip(rows.split(BLOCK), scale, strict=True)
+        ]
+        self.amounts = amounts.requires_grad_(False)
+        self.register_buffer("packed", torch.cat(packed))
+        self.register_buffer("scale", torch.stack(scale))
+        self.register_buffer("first", first)
+        self.register_buffer("size", size)
+        self.register_buffer("resolution", torch.tensor(float(resolution)))
+        for name, values in (
+            ("centre", centre),
+            ("width", width),
+            ("low", low),
+            ("high", high),
+            ("prior", prior),
+            ("starts", starts),
+        ):
+            self.register_buffer(name, values.float())
+        self._tables: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, float]] = {}
+
+    @classmethod
+    def empty(cls, config: CompactConfig) -> CompactSpectra:
+        """Return compact spectra that wait for the weights of a model."""
+        number, labels = torch.zeros(1, dtype=torch.long), torch.zeros(config.labels)
+        common = config.labels - config.elements
+        return cls(
+            torch.zeros(1, 1 + config.functions),
+            number,
+            number + 1,
+            Amounts(
+                torch.zeros(common, dtype=torch.long),
+                torch.zeros(config.elements, dtype=torch.long),
+                torch.zeros(config.elements),
+                config.functions,
+                config.width,
+                config.own,
+            ),
+            centre=labels,
+            width=labels + 1.0,
+            low=labels - 1.0,
+            high=labels + 1.0,
+            prior=torch.eye(config.labels),
+            starts=labels[None],
+        )
+
+    def size_of(self) -> CompactConfig:
+        """Return what `empty` takes."""
+        items, own, functions = self.amounts.item_out.shape
+        return CompactConfig(
+            functions=functions,
+            labels=len(self.centre),
+            elements=items,
+            width=self.amounts.enter.out_features,
+            own=own,
+        )
+
+    @property
+    def functions(self) -> int:
+        """M."""
+        return self.packed.shape[1] - 1
+
+    def at(self, places: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and functions at P places, and what blurs them.
+
+        Parameters
+        ----------
+        places : Tensor, shape (P, 2)
+            See `spectrolabe.models.tokens.Tokens`.
+        spread : Tensor, shape (P,)
+            Variance of what blurs the spectra there, in squared distances of nodes.
+
+        Returns
+        -------
+        Tensor, shape (P, NODES + 2 REACH, 1 + M)
+        Tensor, shape (P,)
+            The variance that they have, near to that asked for.
+        """
+        count = NODES + 2 * REACH
+        found = self.scale.new_zeros(len(places), count, self.packed.shape[1])
+        levels = ladder_level(places[:, 1].double().exp())
+        steps = torch.round(SHARES * torch.log2(spread.clamp(min=1e-3))).long()
+        had = torch.empty_like(spread)
+        for level, step in torch.unique(torch.stack([levels, steps], dim=1), dim=0).tolist():
+            here = (levels == level) & (steps == step)
+            width = node_width(level)
+            number = torch.round(places[here, 0].double() / width / NODES - 0.5).long() * NODES
+            node = number[:, None] + torch.arange(-REACH, NODES + REACH, device=places.device)
+            table, first, size, variance = self._table(level, step)
+            found[here] = table[_rows(node, first, size)]
+            had[here] = variance
+        return found, had
+
+    def _table(self, level: int, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Rows on the nodes of a level, the last of them 0; first nodes, sizes; variance."""
+        if (level, step) not in self._tables:
+            self._tables[level, step] = self._made(level, step)
+        return self._tables[level, step]
+
+    def _made(self, level: int, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        width, finest = node_width(level), node_width(FINEST)
+        own = (float(self.resolution) * FWHM) ** -2
+        wanted = 2.0 ** (step / SHARES) * width**2
+        sigma = np.sqrt(max(wanted - own, 0.0)) / finest  # of the kernel, in nodes
+        scale = self.scale.repeat_interleave(BLOCK, dim=0)[: len(self.packed)]
+        rows = (self.packed * scale).cpu().numpy()
+        tables, firsts, begin = [], [], 0
+        for first, size in zip(self.first.tolist(), self.size.tolist(), strict=True):
+            low = int(np.ceil((first + 0.5) * finest / width - 0.5))
+            high = int((first + size - 0.5) * finest / width - 0.5)
+            at = (np.arange(low, high) + 0.5) * width / finest - (first + 0.5)
+            tables.append(_kernel(at, size, sigma) @ rows[begin : begin + size])
+            firsts.append(low)
+            begin += size
+        sizes = [len(table) for table in tables]
+        nothing = np.zeros((1, rows.shape[1]), np.float32)
+        table = torch.from_numpy(np.concatenate([*tables, nothing]).astype(np.float32))
+        device = self.packed.device
+        return (
+            table.to(device),
+            torch.tensor(firsts).to(device),
+            torch.tensor(sizes).to(device),
+            max(wanted, own) / width**2,
+        )
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take buffers of any size."""
+        for name in ("packed", "scale", "first", "size", "starts"):
+            if prefix + name in state:
+                setattr(self, name, torch.empty_like(state[prefix + name]))
+        self._tables = {}
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def _kernel(at: NDArray, size: int, sigma: float) -> csr_array:
+    """Weights of ``size`` even samples for a smoothed value at each place, (places, size)."""
+    half = max(1, int(np.ceil(4.0 * sigma)))
+    index = np.floor(at).astype(int)[:, None] + np.arange(1 - half, 1 + half)
+    distance = np.abs(at[:, None] - index)
+    if sigma > 0.5:
+        weight = np.exp(-0.5 * (distance / sigma) ** 2)
+    else:
+        weight = np.clip(1.0 - distance, 0.0, None)
+    weight /= weight.sum(axis=1, keepdims=True)
+    index = np.clip(index, 0, size - 1)
+    pointer = np.arange(len(at) + 1) * index.shape[1]
+    data = (weight.astype(np.float32).ravel(), index.ravel(), pointer)
+    return csr_array(data, shape=(len(at), size))
+
+
+def _rows(node: Tensor, first: Tensor, size: Tensor) -> Tensor:
+    """Rows of nodes by their number; the last row for those that there are not."""
+    last = int(size.sum())
+    row = torch.full_like(node, last)
+    begin = 0
+    for start, count in zip(first.tolist(), size.tolist(), strict=True):
+        inside = (node >= start) & (node < start + count)
+        row = torch.where(inside, node - start + begin, row)
+        begin += count
+    return row

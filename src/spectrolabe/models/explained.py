@@ -1,0 +1,230 @@
+"""The tokens of spectra, and what amounts of the functions of compact spectra make of them."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor
+
+from spectrolabe.models.compact import REACH, CompactSpectra
+from spectrolabe.models.tokens import (
+    CONTINUUM_WIDTH,
+    COVERAGE_FLOOR,
+    NODE_STEP,
+    NODES,
+    RIDGE,
+    Tokens,
+    ladder_level,
+    ladder_resolution,
+    token_width,
+)
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+
+__all__ = ["FLOOR", "Explained"]
+
+FLOOR = 0.002  # of the continuum: error of a spectrum of a few functions
+EXPLAINED = 1.0  # mean square of residuals over noise that a token may have; noise alone has 0.7
+SHARP, NARROW = 5000.0, 0.004  # R above which the continuum is free on this scale
+PASSES = 3  # each takes what the last left
+DEEPEST = 0.05  # of the continuum
+# sixth-order differences of evenly spaced values
+SLOPE = (-1 / 60, 3 / 20, -3 / 4, 0.0, 3 / 4, -3 / 20, 1 / 60)
+CURVE = (1 / 90, -3 / 20, 3 / 2, -49 / 18, 3 / 2, -3 / 20, 1 / 90)
+
+
+class Local:
+    """Straight lines through values about each token, as `spectrolabe.models.tokens` fits them.
+
+    Parameters
+    ----------
+    places : Tensor, shape (P, 2)
+    wide : float
+        Sigma of the weights in ln(wavelength).
+    cover : Tensor, shape (P, E, NODES)
+        Weights.
+    """
+
+    def __init__(self, places: Tensor, wide: float, cover: Tensor) -> None:
+        level = ladder_level(places[:, 1].double().exp())
+        width = token_width(level)
+        number = places[:, 0].double() / width
+        sigma = (wide / width)[:, None]
+        distance = number[None, :] - number[:, None]
+        near = torch.exp(-0.5 * (distance / sigma) ** 2) * (level[:, None] == level[None, :])
+        self.kernels = [(near * distance**k).float() for k in range(3)]
+        place = (torch.arange(NODES, device=cover.device) + 0.5) / NODES - 0.5
+        self.powers = torch.stack([place**k for k in range(3)], dim=1)
+        self.cover, self.sigma = cover, sigma.float()
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Moments of the weights, each (P, E)."""
+        return self._moments(self.cover)
+
+    def line(self, values: Tensor) -> Tensor:
+        """Return the lines through values, (P, E, NODES), at the nodes."""
+        return self._line(values * self.cover, self.sums)
+
+    def ratio(self, above: Tensor, below: Tensor) -> Tensor:
+        """Return the lines through the ratio of two sums, between a half and two."""
+        return self._line(above, self._moments(below)).clamp(0.5, 2.0)
+
+    def _moments(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        k0, k1, k2 = self.kernels
+        w0, w1, w2 = (weight @ self.powers).unbind(dim=2)
+        s0 = k0 @ w0
+        s2 = k2 @ w0 + 2.0 * (k1 @ w1) + k0 @ w2
+        return s0, k1 @ w0 + k0 @ w1, s2 + RIDGE * s0 * self.sigma**2
+
+    def _line(self, weighted: Tensor, sums: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        k0, k1, _ = self.kernels
+        v0, v1 = (weighted @ self.powers[:, :2]).unbind(dim=2)
+        t0, t1 = k0 @ v0, k1 @ v0 + k0 @ v1
+        s0, s1, s2 = sums
+        determinant = (s0 * s2 - s1**2).clamp(min=1e-12)
+        level, tilt = (t0 * s2 - t1 * s1) / determinant, (t1 * s0 - t0 * s1) / determinant
+        return level[..., None] + tilt[..., None] * self.powers[:, 1]
+
+
+class Explained:
+    """The tokens of a part as E entries see them; arrays are (P, E, NODES), or (P, E) of tokens.
+
+    Parameters
+    ----------
+    tokens : Tokens
+    spectrum : Tensor, shape (E,)
+        Rows of the tokens.
+    compact : CompactSpectra
+    """
+
+    def __init__(self, tokens: Tokens, spectrum: Tensor, compact: CompactSpectra) -> None:
+        used, place = torch.unique(tokens.place[spectrum], return_inverse=True)
+        self.places = tokens.places[used]
+        entries = torch.arange(len(spectrum), device=place.device)[:, None]
+        self.where = (place, entries.expand_as(place))
+
+        def put(values: Tensor) -> Tensor:
+            values = values[spectrum]
+            out = values.new_zeros(len(used), len(spectrum), *values.shape[2:])
+            return out.index_put(self.where, values)
+
+        self.cover = put(tokens.coverage * tokens.valid[..., None])
+        self.shrink = self.cover / (self.cover + COVERAGE_FLOOR)
+        self.content, self.offset = put(tokens.content), put(tokens.offset)
+        self.mean_cover = self.cover.mean(dim=2)
+        snr = torch.expm1(put(tokens.log_snr))
+        noise = self.mean_cover.clamp(min=1e-3) / (NODE_STEP * snr**2).clamp(min=1e-6)
+        self.variance = noise + FLOOR**2
+        self.weight = torch.where(self.mean_cover > 0, 1.0 / self.variance, 0.0)
+        self.trust = torch.ones_like(self.weight)
+        self._set_functions(compact, put(tokens.spread))
+
+    def _set_functions(self, compact: CompactSpectra, spread: Tensor) -> None:
+        places = self.places
+        self.resolution = float(places[:, 1].exp().mean())
+        total = self.cover.sum(dim=(1, 2))
+        mean = (self.cover * spread).sum(dim=(1, 2)) / total.clamp(min=1e-6)
+        rows, had = compact.at(places, torch.where(total > 0, mean, 1.0))
+        self.mean, self.functions = rows[..., 0], rows[..., 1:].contiguous()
+        self.blur = torch.where(self.cover > 0, spread - had[:, None, None], 0.0)
+        step = NODE_STEP / ladder_resolution(ladder_level(places[:, 1].double().exp()))
+        self.differences = _differences(wide=NODES + 2 * REACH).to(self.mean.device)
+        self.per_velocity = (1.0 / SPEED_OF_LIGHT / step).float()[:, None, None]
+        widths = (CONTINUUM_WIDTH, NARROW)[: 1 + (self.resolution > SHARP)]
+        self.continuum = [Local(places, wide, self.cover) for wide in widths]
+        # what a label changes smoothly cannot be told from a continuum
+        seen = (total > 0).float()[:, None, None].expand(-1, 1, NODES)
+        inner = self.functions[:, REACH:-REACH].transpose(1, 2)  # (P, M, NODES)
+        inner = inner - Local(places, widths[-1], seen).line(inner)
+        self.inner = inner.transpose(1, 2).contiguous()
+
+    def gram(self) -> Tensor:
+        """Return the products of the functions, summed over tokens by their weights, (E, M, M)."""
+        product = torch.matmul(self.inner.transpose(1, 2), self.inner)  # (P, M, M)
+        weight = (self.weight * self.trust * self.mean_cover).T
+        return (weight @ product.flatten(1)).unflatten(1, product.shape[1:])
+
+    def look(
+        self, amounts: Tensor, velocity: Tensor, *, reweigh: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Return the sums of `spectrolabe.models.first_fit` at amounts (E, M), km/s (E,)."""
+        content, slope = self.predict(amounts, velocity)
+        residual = self.content - content
+        if reweigh:
+            self._doubt(residual)
+        weight = self.cover * (self.weight * self.trust)[..., None]
+        flat = self.inner.flatten(0, 1)
+        wr, ws = weight * residual, weight * slope
+        both = torch.cat([wr, ws], dim=1).transpose(1, 2).flatten(0, 1).T @ flat
+        score, cross = both.split(len(amounts))
+        chi2, pull, power = (
+            (a * b).sum(dim=(0, 2)) for a, b in ((wr, residual), (wr, slope), (ws, slope))
+        )
+        return chi2, score, pull, cross, power
+
+    def predict(self, amounts: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the content of tokens and its slope with velocity.
+
+        Parameters
+        ----------
+        amounts : Tensor, shape (E, M)
+        velocity : Tensor, shape (E,)
+            km/s.
+        """
+        wide = (self.functions.flatten(0, 1) @ amounts.T).unflatten(0, (len(self.mean), -1))
+        wide = (wide + self.mean[..., None]).transpose(1, 2)  # (P, E, NODES + 2 REACH)
+        slope, curve = (wide @ self.differences).split(NODES, dim=2)
+        move = self.offset - velocity[None, :, None] * self.per_velocity
+        flux = 1.0 + wide[..., REACH:-REACH] + move * slope + 0.5 * (self.blur + move**2) * curve
+        turned = -(slope + move * curve) * self.per_velocity
+        return self._normalised(flux), turned * self.shrink
+
+    def _normalised(self, flux: Tensor) -> Tensor:
+        """Content of flux: less a local continuum as that of the data."""
+        content = flux / self.continuum[0].line(flux).clamp(min=DEEPEST)
+        for narrow in self.continuum[1:]:
+            # what is smooth in the ratio is light of the instrument
+            for _ in range(PASSES):
+                weight = self.cover * content
+                content = content * narrow.ratio(weight * (1.0 + self.content), weight * content)
+        return (content - 1.0) * self.shrink
+
+    def _doubt(self, residual: Tensor) -> None:
+        """Let tokens weigh less whose residuals noise does not explain."""
+        mean = (residual**2 * self.cover).sum(dim=2) / self.cover.sum(dim=2).clamp(min=1e-3)
+        self.trust = 1.0 / (mean / self.variance / EXPLAINED).clamp(min=1.0)
+
+    def told(
+        self, amounts: Tensor, velocity: Tensor, turn: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return what a fit says of each token, see `spectrolabe.models.first_fit.TokenView`.
+
+        And the sum of squares of residuals over noise, and of how many.
+
+        Parameters
+        ----------
+        amounts, velocity
+            See `predict`.
+        turn : Tensor, shape (E, A, M)
+            What each label has of a residual along each function.
+        """
+        residual = self.content - self.predict(amounts, velocity)[0]
+        weight = self.cover * (self.weight * self.trust)[..., None]
+        score = torch.bmm(weight * residual, self.inner)  # (P, E, M)
+        influence = torch.einsum("pem,eam->pea", score, turn)
+        z = residual * self.variance.rsqrt()[..., None] * (self.cover > 0)
+        square = (z**2 * self.cover).sum(dim=(0, 2))
+        count = self.cover.sum(dim=(0, 2))
+        return z[self.where], influence[self.where], self.trust[self.where], square, count
+
+
+@cache
+def _differences(wide: int) -> Tensor:
+    """What makes slopes and curvatures of ``wide`` values, at all but the outermost."""
+    size = wide - 2 * REACH
+    rows = torch.arange(size)[None, :] + torch.arange(2 * REACH + 1)[:, None]
+    out = torch.zeros(wide, 2 * size)
+    for k, weights in enumerate((SLOPE, CURVE)):
+        out[rows, k * size + torch.arange(size)] = torch.tensor(weights)[:, None]
+    return out
