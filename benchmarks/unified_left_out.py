@@ -77,6 +77,7 @@ def config_of(name: str, surveys: dict[str, float], budget: Budget) -> SkyTrainC
             epochs=budget.epochs, batch_size=budget.stars, weight_decay=0.01, seed=1
         ),
         calibration=200,
+        compact="unified-v1",  # spectra of all wavelengths, whatever surveys a run sees
     )
 
 

@@ -19,6 +19,7 @@ from spectrolabe.training.instruments import coarser, survey_instrument
 from spectrolabe.training.observing import Conditions, drawn, observe
 from spectrolabe.training.pretrain import SkyTask, sky_batches
 from spectrolabe.training.sky import SkyStream
+from tests.training.tiny import TINY
 
 CLEAN = StreamConfig(
     surveys={"gaia_rvs": 1.0, "lamost_lrs": 1.0},
@@ -161,7 +162,7 @@ def test_views_are_of_single_instruments_and_of_both(stream):
 
 def test_the_same_seed_gives_the_same_sky(stream):
     def first(seed):
-        return next(iter(sky_batches(stream, 8, 3, np.random.default_rng(seed))))
+        return next(iter(sky_batches(stream, 8, 3, np.random.default_rng(seed), lambda *_: None)))
 
     a, b, c = first(1), first(1), first(2)
     assert a.instrument == b.instrument
@@ -196,6 +197,7 @@ def test_a_task_learns(stream):
         sky=CLEAN.model_copy(update={"steps": 3}),
         encoder={"width": 16, "latents": 2, "blocks": 1, "heads": 2},
         training={"epochs": 1, "batch_size": 8},
+        making=TINY,
     )
     short = copy.copy(stream)
     short.config = config.sky

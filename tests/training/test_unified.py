@@ -15,6 +15,7 @@ from spectrolabe.training import unified
 from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.unified import train_on_sky
 from tests.test_project import ROOT
+from tests.training.tiny import TINY
 
 SMALL = {
     "name": "small",
@@ -23,6 +24,7 @@ SMALL = {
     "encoder": {"width": 16, "latents": 2, "blocks": 1, "heads": 2},
     "training": {"epochs": 2, "batch_size": 8},
     "calibration": 64,
+    "making": TINY,
 }
 
 

@@ -27,6 +27,7 @@ VELOCITY = 0.1  # FWHM: standard deviation of velocities that are left
 LONGEST = 1.0  # step of a scaled label
 DAMPING, LEAST_DAMPING = 0.03, 1e-4
 WORSE, BETTER = 10.0, 0.2  # factors of the damping
+TRIES = 6
 
 
 class TokenView(NamedTuple):
@@ -241,7 +242,7 @@ class _Fit:
         right = torch.einsum("eam,em->ea", slopes, sums.score) - mixed * (pull / pinned)[:, None]
         right = self.add(right) - point.labels @ self.prior
         ridge = torch.diagonal(precision, dim1=1, dim2=2) * damping[:, None]
-        factor = torch.linalg.cholesky((precision + torch.diag_embed(ridge)).double())
+        factor = _factor((precision + torch.diag_embed(ridge)).double())
         change = torch.cholesky_solve(right.double()[..., None], factor)[..., 0].float()
         moved = (pull - (mixed * change[self.view]).sum(dim=1)) / pinned
         return change, moved, factor
@@ -281,3 +282,15 @@ class _Fit:
             misfit / counts.clamp(min=1.0),
             tokens,
         )
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """Cholesky factor; with a larger diagonal where rounding, or odd spectra, ask for it."""
+    diagonal = torch.diag_embed(torch.diagonal(matrix, dim1=1, dim2=2).abs().clamp(min=1.0))
+    more = matrix.new_zeros(len(matrix), 1, 1)
+    for _ in range(TRIES):
+        factor, failed = torch.linalg.cholesky_ex(matrix + more * diagonal)
+        if not failed.any():
+            break
+        more = torch.where((failed > 0)[:, None, None], (100.0 * more).clamp(min=1e-6), more)
+    return factor

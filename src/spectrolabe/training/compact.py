@@ -44,6 +44,7 @@ AMOUNT_UNIT = 0.002  # of the continuum, for the network
 EXTRA, PASSES = 36, 3  # of the search for singular vectors: functions more, and passes
 TOGETHER = 8  # stars at a time
 FIRST_FIT_STARTS = 64
+RIDGE = 1e-3  # of the covariance of scaled labels
 COMMON = (*STRUCTURAL, "v_broad")  # labels that decide how a star looks whatever its abundances
 
 
@@ -123,6 +124,7 @@ def make_compact(
     where = folder / "compact" if folder is not None else None
     amounts = _learnt(task, where, progress)
     low, high = scale.range(stream.emulators[0])
+    labels = len(scale.names)
     return CompactSpectra(
         found.flux,
         torch.tensor([part.low for part in maker.parts]),
@@ -132,7 +134,7 @@ def make_compact(
         width=torch.from_numpy(scale.width),
         low=low,
         high=high,
-        prior=torch.from_numpy(np.cov(plain.labels.double().numpy().T)),
+        prior=torch.from_numpy(np.cov(plain.labels.double().numpy().T) + RIDGE * np.eye(labels)),
         starts=_starts(plain.labels.numpy(), scale),
         resolution=min(emulator.resolution for emulator in stream.emulators),
     )
@@ -197,8 +199,8 @@ class _Maker:
             x = emulator.basis.log_wavelength
             low, high = int(np.ceil(x[0] / step)), int(x[-1] / step)
             at = ((np.arange(low, high) + 0.5) * step - x[0]) / emulator.basis.step
-            left = np.clip(at.astype(int), 0, len(x) - 2)
-            share = torch.from_numpy(np.clip(at - left, 0.0, 1.0)).float()
+            left = np.clip(at.astype(int), 1, len(x) - 3)
+            share = torch.from_numpy(at - left).float()
             self.parts.append(_Band(emulator, low, torch.from_numpy(left), share))
         self.nodes = sum(len(part.left) for part in self.parts)
 
@@ -249,7 +251,16 @@ class _Maker:
 
 
 def _at(rows: Tensor, band: _Band) -> Tensor:
-    return torch.lerp(rows[..., band.left], rows[..., band.left + 1], band.share)
+    """Values at the nodes, by the cubic through the four pixels around each."""
+    f = band.share
+    weights = (
+        f * (1.0 - f) * (f - 2.0) / 6.0,
+        (1.0 + f) * (1.0 - f) * (2.0 - f) / 2.0,
+        f * (1.0 + f) * (2.0 - f) / 2.0,
+        f * (f * f - 1.0) / 6.0,
+    )
+    found = [rows[..., band.left + k - 1] * weight for k, weight in enumerate(weights)]
+    return torch.stack(found).sum(dim=0)
 
 
 class _Functions(NamedTuple):
