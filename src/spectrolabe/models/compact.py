@@ -8,7 +8,7 @@ Then the chi2 of any labels is a matter of a few hundred numbers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from spectrolabe.config import CompactConfig
 from spectrolabe.models.forward_mode import PerItem, linear, silu
+from spectrolabe.models.local import Local, continuum_width
 from spectrolabe.models.tokens import NODE_STEP, NODES, ladder_level, ladder_resolution
 from spectrolabe.spectra.broadening import FWHM
 
-__all__ = ["FINEST", "REACH", "Amounts", "CompactSpectra", "node_width"]
+__all__ = ["FINEST", "REACH", "Amounts", "At", "CompactSpectra", "node_width", "step_of"]
 
 FINEST = 10  # level of the ladder on which functions are kept: R = 32 000
 BLOCK = 512  # nodes that share a scale
@@ -124,6 +125,44 @@ class Amounts(nn.Module):
         return state + silu(self.item_layer(state))
 
 
+class At(NamedTuple):
+    """Functions at P places.
+
+    Parameters
+    ----------
+    rows : Tensor, shape (P, NODES + 2 REACH, 1 + M)
+        Mean and functions.
+    smooth : Tensor, shape (P, 2, M)
+        Value and tilt, over a token, of what a continuum takes of the functions.
+    variance : Tensor, shape (P,)
+        Of what blurs the rows, in squared distances of nodes.
+    """
+
+    rows: Tensor
+    smooth: Tensor
+    variance: Tensor
+
+
+class _Table(NamedTuple):
+    """Rows on the nodes of a level and lines on its tokens, the last of them 0.
+
+    And numbers of the first ones, and how many there are, of each stretch.
+    """
+
+    rows: Tensor
+    first: Tensor
+    size: Tensor
+    smooth: Tensor
+    first_token: Tensor
+    tokens: Tensor
+    variance: float
+
+
+def step_of(spread: Tensor) -> Tensor:
+    """Return the number of the table nearest to a variance in squared distances of nodes."""
+    return torch.round(SHARES * torch.log2(spread.clamp(min=1e-3))).long()
+
+
 class CompactSpectra(nn.Module):
     """The content of tokens of any star: mean + amounts @ functions.
 
@@ -193,7 +232,7 @@ class CompactSpectra(nn.Module):
             ("starts", starts),
         ):
             self.register_buffer(name, values.float())
-        self._tables: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, float]] = {}
+        self._tables: dict[tuple[int, int], _Table] = {}
 
     @classmethod
     def empty(cls, config: CompactConfig) -> CompactSpectra:
@@ -236,66 +275,62 @@ class CompactSpectra(nn.Module):
         """M."""
         return self.packed.shape[1] - 1
 
-    def at(self, places: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and functions at P places, and what blurs them.
+    def at(self, places: Tensor, steps: Tensor) -> At:
+        """Return mean and functions at P places.
 
         Parameters
         ----------
         places : Tensor, shape (P, 2)
             See `spectrolabe.models.tokens.Tokens`.
-        spread : Tensor, shape (P,)
-            Variance of what blurs the spectra there, in squared distances of nodes.
-
-        Returns
-        -------
-        Tensor, shape (P, NODES + 2 REACH, 1 + M)
-        Tensor, shape (P,)
-            The variance that they have, near to that asked for.
+        steps : Tensor, shape (P,), int64
+            What blurs the spectra there, as `step_of` has it.
         """
-        count = NODES + 2 * REACH
-        found = self.scale.new_zeros(len(places), count, self.packed.shape[1])
+        count, size = NODES + 2 * REACH, self.packed.shape[1]
+        rows = self.scale.new_zeros(len(places), count, size)
+        smooth = self.scale.new_zeros(len(places), 2, size - 1)
+        variance = self.scale.new_empty(len(places))
         levels = ladder_level(places[:, 1].double().exp())
-        steps = torch.round(SHARES * torch.log2(spread.clamp(min=1e-3))).long()
-        had = torch.empty_like(spread)
         for level, step in torch.unique(torch.stack([levels, steps], dim=1), dim=0).tolist():
             here = (levels == level) & (steps == step)
-            width = node_width(level)
-            number = torch.round(places[here, 0].double() / width / NODES - 0.5).long() * NODES
-            node = number[:, None] + torch.arange(-REACH, NODES + REACH, device=places.device)
-            table, first, size, variance = self._table(level, step)
-            found[here] = table[_rows(node, first, size)]
-            had[here] = variance
-        return found, had
+            token = torch.round(places[here, 0].double() / node_width(level) / NODES - 0.5).long()
+            node = (token * NODES)[:, None]
+            node = node + torch.arange(-REACH, NODES + REACH, device=places.device)
+            table = self._table(level, step)
+            rows[here] = table.rows[_rows(node, table.first, table.size)]
+            smooth[here] = table.smooth[_rows(token, table.first_token, table.tokens)]
+            variance[here] = table.variance
+        return At(rows, smooth, variance)
 
-    def _table(self, level: int, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
-        """Rows on the nodes of a level, the last of them 0; first nodes, sizes; variance."""
+    def _table(self, level: int, step: int) -> _Table:
         if (level, step) not in self._tables:
             self._tables[level, step] = self._made(level, step)
         return self._tables[level, step]
 
-    def _made(self, level: int, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+    def _made(self, level: int, step: int) -> _Table:
         width, finest = node_width(level), node_width(FINEST)
         own = (float(self.resolution) * FWHM) ** -2
         wanted = 2.0 ** (step / SHARES) * width**2
         sigma = np.sqrt(max(wanted - own, 0.0)) / finest  # of the kernel, in nodes
         scale = self.scale.repeat_interleave(BLOCK, dim=0)[: len(self.packed)]
         rows = (self.packed * scale).cpu().numpy()
-        tables, firsts, begin = [], [], 0
+        tables, smooth, firsts, begin = [], [], [], 0
         for first, size in zip(self.first.tolist(), self.size.tolist(), strict=True):
             low = int(np.ceil((first + 0.5) * finest / width - 0.5))
             high = int((first + size - 0.5) * finest / width - 0.5)
             at = (np.arange(low, high) + 0.5) * width / finest - (first + 0.5)
             tables.append(_kernel(at, size, sigma) @ rows[begin : begin + size])
+            smooth.append(_lines(tables[-1][:, 1:], low, level))
             firsts.append(low)
             begin += size
-        sizes = [len(table) for table in tables]
-        nothing = np.zeros((1, rows.shape[1]), np.float32)
-        table = torch.from_numpy(np.concatenate([*tables, nothing]).astype(np.float32))
-        device = self.packed.device
-        return (
-            table.to(device),
-            torch.tensor(firsts).to(device),
-            torch.tensor(sizes).to(device),
+        nothing, none = np.zeros((1, rows.shape[1])), np.zeros((1, 2, rows.shape[1] - 1))
+        there = lambda a: torch.as_tensor(a).to(self.packed.device)  # noqa: E731
+        return _Table(
+            there(np.concatenate([*tables, nothing]).astype(np.float32)),
+            there([*firsts]),
+            there([len(table) for table in tables]),
+            there(np.concatenate([*(lines for _, lines in smooth), none]).astype(np.float32)),
+            there([number for number, _ in smooth]),
+            there([len(lines) for _, lines in smooth]),
             max(wanted, own) / width**2,
         )
 
@@ -322,6 +357,27 @@ def _kernel(at: NDArray, size: int, sigma: float) -> csr_array:
     pointer = np.arange(len(at) + 1) * index.shape[1]
     data = (weight.astype(np.float32).ravel(), index.ravel(), pointer)
     return csr_array(data, shape=(len(at), size))
+
+
+def _lines(functions: NDArray, low: int, level: int) -> tuple[int, NDArray]:
+    """Lines through functions on the nodes of a stretch, as a continuum would take them.
+
+    Number of the first token, and value and tilt of M functions on each, (tokens, 2, M).
+    """
+    first, last = low // NODES, -(-(low + len(functions)) // NODES)
+    padded = np.zeros(((last - first) * NODES, functions.shape[1]), np.float32)
+    begin = low - first * NODES
+    padded[begin : begin + len(functions)] = functions
+    cover = torch.zeros(len(padded))
+    cover[begin : begin + len(functions)] = 1.0
+    tokens = torch.arange(first, last) + 0.5
+    power = ladder_resolution(torch.tensor(level))
+    places = torch.stack(
+        [tokens * NODES * node_width(level), power.log().expand(len(tokens))], dim=1
+    )
+    values = torch.from_numpy(padded).unflatten(0, (-1, NODES)).transpose(1, 2)
+    local = Local(places, continuum_width(float(power)), cover.view(-1, 1, NODES))
+    return first, torch.stack(local.fitted(values), dim=1).numpy()
 
 
 def _rows(node: Tensor, first: Tensor, size: Tensor) -> Tensor:

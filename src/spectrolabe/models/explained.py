@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from spectrolabe.models.compact import REACH, CompactSpectra
+from spectrolabe.models.compact import REACH, At, CompactSpectra, step_of
+from spectrolabe.models.local import Local, continuum_width, token_places
 from spectrolabe.models.tokens import (
     CONTINUUM_WIDTH,
     COVERAGE_FLOOR,
     NODE_STEP,
     NODES,
-    RIDGE,
     Tokens,
     ladder_level,
     ladder_resolution,
-    token_width,
 )
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
@@ -25,66 +24,12 @@ __all__ = ["FLOOR", "Explained"]
 
 FLOOR = 0.002  # of the continuum: error of a spectrum of a few functions
 EXPLAINED = 1.0  # mean square of residuals over noise that a token may have; noise alone has 0.7
-SHARP, NARROW = 5000.0, 0.004  # R above which the continuum is free on this scale
+STEPS = 64  # more than there are tables of a level
 PASSES = 3  # each takes what the last left
 DEEPEST = 0.05  # of the continuum
 # sixth-order differences of evenly spaced values
 SLOPE = (-1 / 60, 3 / 20, -3 / 4, 0.0, 3 / 4, -3 / 20, 1 / 60)
 CURVE = (1 / 90, -3 / 20, 3 / 2, -49 / 18, 3 / 2, -3 / 20, 1 / 90)
-
-
-class Local:
-    """Straight lines through values about each token, as `spectrolabe.models.tokens` fits them.
-
-    Parameters
-    ----------
-    places : Tensor, shape (P, 2)
-    wide : float
-        Sigma of the weights in ln(wavelength).
-    cover : Tensor, shape (P, E, NODES)
-        Weights.
-    """
-
-    def __init__(self, places: Tensor, wide: float, cover: Tensor) -> None:
-        level = ladder_level(places[:, 1].double().exp())
-        width = token_width(level)
-        number = places[:, 0].double() / width
-        sigma = (wide / width)[:, None]
-        distance = number[None, :] - number[:, None]
-        near = torch.exp(-0.5 * (distance / sigma) ** 2) * (level[:, None] == level[None, :])
-        self.kernels = [(near * distance**k).float() for k in range(3)]
-        place = (torch.arange(NODES, device=cover.device) + 0.5) / NODES - 0.5
-        self.powers = torch.stack([place**k for k in range(3)], dim=1)
-        self.cover, self.sigma = cover, sigma.float()
-
-    @cached_property
-    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Moments of the weights, each (P, E)."""
-        return self._moments(self.cover)
-
-    def line(self, values: Tensor) -> Tensor:
-        """Return the lines through values, (P, E, NODES), at the nodes."""
-        return self._line(values * self.cover, self.sums)
-
-    def ratio(self, above: Tensor, below: Tensor) -> Tensor:
-        """Return the lines through the ratio of two sums, between a half and two."""
-        return self._line(above, self._moments(below)).clamp(0.5, 2.0)
-
-    def _moments(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        k0, k1, k2 = self.kernels
-        w0, w1, w2 = (weight @ self.powers).unbind(dim=2)
-        s0 = k0 @ w0
-        s2 = k2 @ w0 + 2.0 * (k1 @ w1) + k0 @ w2
-        return s0, k1 @ w0 + k0 @ w1, s2 + RIDGE * s0 * self.sigma**2
-
-    def _line(self, weighted: Tensor, sums: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        k0, k1, _ = self.kernels
-        v0, v1 = (weighted @ self.powers[:, :2]).unbind(dim=2)
-        t0, t1 = k0 @ v0, k1 @ v0 + k0 @ v1
-        s0, s1, s2 = sums
-        determinant = (s0 * s2 - s1**2).clamp(min=1e-12)
-        level, tilt = (t0 * s2 - t1 * s1) / determinant, (t1 * s0 - t0 * s1) / determinant
-        return level[..., None] + tilt[..., None] * self.powers[:, 1]
 
 
 class Explained:
@@ -99,8 +44,14 @@ class Explained:
     """
 
     def __init__(self, tokens: Tokens, spectrum: Tensor, compact: CompactSpectra) -> None:
-        used, place = torch.unique(tokens.place[spectrum], return_inverse=True)
-        self.places = tokens.places[used]
+        cover = (tokens.coverage * tokens.valid[..., None])[spectrum]
+        total = cover.sum(dim=2)
+        spread = (cover * tokens.spread[spectrum]).sum(dim=2) / total.clamp(min=1e-6)
+        # a place counts as several where spectra are blurred differently
+        step = torch.where(total > 0, step_of(spread), 0) + STEPS // 2
+        key = tokens.place[spectrum] * STEPS + step.clamp(0, STEPS - 1)
+        used, place = torch.unique(key, return_inverse=True)
+        self.places = tokens.places[used // STEPS]
         entries = torch.arange(len(spectrum), device=place.device)[:, None]
         self.where = (place, entries.expand_as(place))
 
@@ -118,26 +69,23 @@ class Explained:
         self.variance = noise + FLOOR**2
         self.weight = torch.where(self.mean_cover > 0, 1.0 / self.variance, 0.0)
         self.trust = torch.ones_like(self.weight)
-        self._set_functions(compact, put(tokens.spread))
+        self._set_functions(compact.at(self.places, used % STEPS - STEPS // 2), put(tokens.spread))
 
-    def _set_functions(self, compact: CompactSpectra, spread: Tensor) -> None:
+    def _set_functions(self, found: At, spread: Tensor) -> None:
         places = self.places
         self.resolution = float(places[:, 1].exp().mean())
-        total = self.cover.sum(dim=(1, 2))
-        mean = (self.cover * spread).sum(dim=(1, 2)) / total.clamp(min=1e-6)
-        rows, had = compact.at(places, torch.where(total > 0, mean, 1.0))
-        self.mean, self.functions = rows[..., 0], rows[..., 1:].contiguous()
-        self.blur = torch.where(self.cover > 0, spread - had[:, None, None], 0.0)
+        self.mean, self.functions = found.rows[..., 0], found.rows[..., 1:].contiguous()
+        self.blur = torch.where(self.cover > 0, spread - found.variance[:, None, None], 0.0)
         step = NODE_STEP / ladder_resolution(ladder_level(places[:, 1].double().exp()))
         self.differences = _differences(wide=NODES + 2 * REACH).to(self.mean.device)
         self.per_velocity = (1.0 / SPEED_OF_LIGHT / step).float()[:, None, None]
-        widths = (CONTINUUM_WIDTH, NARROW)[: 1 + (self.resolution > SHARP)]
-        self.continuum = [Local(places, wide, self.cover) for wide in widths]
+        self.continuum = Local(places, CONTINUUM_WIDTH, self.cover)
+        wide = continuum_width(self.resolution)
+        self.narrow = Local(places, wide, self.cover) if wide < CONTINUUM_WIDTH else None
         # what a label changes smoothly cannot be told from a continuum
-        seen = (total > 0).float()[:, None, None].expand(-1, 1, NODES)
-        inner = self.functions[:, REACH:-REACH].transpose(1, 2)  # (P, M, NODES)
-        inner = inner - Local(places, widths[-1], seen).line(inner)
-        self.inner = inner.transpose(1, 2).contiguous()
+        along = token_places(places.device)
+        smooth = found.smooth[:, 0, None] + found.smooth[:, 1, None] * along[:, None]
+        self.inner = self.functions[:, REACH:-REACH] - smooth
 
     def gram(self) -> Tensor:
         """Return the products of the functions, summed over tokens by their weights, (E, M, M)."""
@@ -182,12 +130,14 @@ class Explained:
 
     def _normalised(self, flux: Tensor) -> Tensor:
         """Content of flux: less a local continuum as that of the data."""
-        content = flux / self.continuum[0].line(flux).clamp(min=DEEPEST)
-        for narrow in self.continuum[1:]:
+        content = flux / self.continuum.line(flux).clamp(min=DEEPEST)
+        if self.narrow is not None:
             # what is smooth in the ratio is light of the instrument
             for _ in range(PASSES):
                 weight = self.cover * content
-                content = content * narrow.ratio(weight * (1.0 + self.content), weight * content)
+                content = content * self.narrow.ratio(
+                    weight * (1.0 + self.content), weight * content
+                )
         return (content - 1.0) * self.shrink
 
     def _doubt(self, residual: Tensor) -> None:
