@@ -162,3 +162,9 @@ def test_a_full_disk_leaves_the_old_model(run, tmp_path, monkeypatch):
         save_estimator(load(run), folder)
     assert (folder / "card.json").read_text() == before
     assert sorted(p.name for p in folder.iterdir()) == ["card.json", "model.safetensors"]
+
+
+def test_a_first_fit_comes_with_a_model(config, tmp_path):
+    settings = config(encoder={"width": 16, "compact": {"functions": 8}})
+    with pytest.raises(InputError, match=r"transfer\.start"):
+        train(settings, tmp_path / "run", progress=False)

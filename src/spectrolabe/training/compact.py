@@ -8,11 +8,11 @@ parts of normalised flux, so that any continuum may be taken off again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -110,19 +110,21 @@ def make_compact(
     stream : SkyStream
     making : CompactMaking
     folder : Path, optional
-        Of the run: keeps the state of the fit of the network.
+        Of the run: keeps what was made, so that an interrupted run goes on.
     progress : bool
     """
     rng = np.random.default_rng([making.training.seed, 2**31, 2])
     stars = stream.stars(making.plain, rng)
     scale = _Scale.of(stream, stars)
     maker = _Maker(stream.emulators, scale)
-    found = _functions(maker, stream.stars(making.few, rng), making.functions, progress)
-    plain = _shown(maker, found, stars, "spectra", progress)
-    steep = _shown(maker, found, stream.stars(making.sloped, rng), "slopes", progress)
-    task = AmountsTask(making, scale, plain, steep, maker.nodes)
+    few, sloped = (stream.stars(count, rng) for count in (making.few, making.sloped))
     where = folder / "compact" if folder is not None else None
-    amounts = _learnt(task, where, progress)
+    found = _kept(
+        where, _Functions, "functions", lambda: _functions(maker, few, making.functions, progress)
+    )
+    plain = _kept(where, _Shown, "spectra", lambda: _shown(maker, found, stars, False, progress))
+    steep = _kept(where, _Shown, "slopes", lambda: _shown(maker, found, sloped, True, progress))
+    amounts = _learnt(AmountsTask(making, scale, plain, steep, maker.nodes), where, progress)
     low, high = scale.range(stream.emulators[0])
     labels = len(scale.names)
     return CompactSpectra(
@@ -138,6 +140,36 @@ def make_compact(
         starts=_starts(plain.labels.numpy(), scale),
         resolution=min(emulator.resolution for emulator in stream.emulators),
     )
+
+
+class _Functions(NamedTuple):
+    """Mean content, (nodes,), orthonormal functions, (nodes, M), and both as parts of the flux."""
+
+    mean: Tensor
+    directions: Tensor
+    flux: Tensor
+
+
+class _Shown(NamedTuple):
+    """Scaled labels of N stars, (N, A), and what they have of the functions, (N, 1 + A, M)."""
+
+    labels: Tensor
+    amounts: Tensor
+
+
+_Made = TypeVar("_Made", _Functions, _Shown)
+
+
+def _kept(folder: Path | None, kind: type[_Made], name: str, make: Callable[[], _Made]) -> _Made:
+    """Tensors of a kind: those in a file of the folder, or made and written there."""
+    if folder is None:
+        return make()
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.contiguous() for key, value in make()._asdict().items()}
+        write_file(path, save(tensors))
+    return kind(**load_file(path))
 
 
 class _Scale(NamedTuple):
@@ -263,14 +295,6 @@ def _at(rows: Tensor, band: _Band) -> Tensor:
     return torch.stack(found).sum(dim=0)
 
 
-class _Functions(NamedTuple):
-    """Mean content, (nodes,), orthonormal functions, (nodes, M), and both as parts of the flux."""
-
-    mean: Tensor
-    directions: Tensor
-    flux: Tensor
-
-
 def _each(maker: _Maker, stars: Stars, slopes: bool, title: str, progress: bool) -> Iterator[Any]:
     """Spectra of stars, a few at a time."""
     size = 1 if slopes else TOGETHER
@@ -286,10 +310,10 @@ def _each(maker: _Maker, stars: Stars, slopes: bool, title: str, progress: bool)
 
 def _functions(maker: _Maker, stars: Stars, count: int, progress: bool) -> _Functions:
     """Find the functions, by passes over the spectra of some stars (Halko+ 2011)."""
-    spectra = list(_each(maker, stars, True, "differential spectra", progress))
-    content = torch.cat([part[0].half() for part in spectra])
-    flux = torch.cat([part[1].half() for part in spectra])
-    del spectra
+    each = _each(maker, stars, True, "differential spectra", progress)
+    halves = [(content.half(), flux.half()) for content, flux in each]  # gigabytes
+    content, flux = (torch.cat(part) for part in zip(*halves, strict=True))
+    del halves
     mean, flux_mean = (x[:, 0].float().mean(dim=0) for x in (content, flux))
     size = content[:, 1:].float().square().mean(dim=2).sqrt().median(dim=0).values  # (A,)
     unit = torch.cat([torch.tensor([FLUX_UNIT]), SLOPE_UNIT * size.clamp(min=1e-9)])[:, None]
@@ -325,16 +349,11 @@ def _functions(maker: _Maker, stars: Stars, count: int, progress: bool) -> _Func
     return _Functions(mean, directions, torch.cat([flux_mean[:, None], parts.T], dim=1))
 
 
-class _Shown(NamedTuple):
-    """Scaled labels of N stars, (N, A), and what they have of the functions, (N, 1 + A, M)."""
-
-    labels: Tensor
-    amounts: Tensor
-
-
-def _shown(maker: _Maker, functions: _Functions, stars: Stars, what: str, progress: bool) -> _Shown:
-    found = []
-    for content, _ in _each(maker, stars, what == "slopes", what, progress):
+def _shown(
+    maker: _Maker, functions: _Functions, stars: Stars, slopes: bool, progress: bool
+) -> _Shown:
+    found, title = [], "slopes" if slopes else "spectra"
+    for content, _ in _each(maker, stars, slopes, title, progress):
         content[:, 0] -= functions.mean
         found.append(content @ functions.directions)
     return _Shown(maker.scale.scaled(stars), torch.cat(found))
