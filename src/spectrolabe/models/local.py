@@ -30,6 +30,7 @@ class Local:
     Parameters
     ----------
     places : Tensor, shape (P, 2)
+        Of one level.
     wide : float
         Sigma of the weights in ln(wavelength).
     cover : Tensor, shape (P, E, NODES)
@@ -37,12 +38,11 @@ class Local:
     """
 
     def __init__(self, places: Tensor, wide: float, cover: Tensor) -> None:
-        level = ladder_level(places[:, 1].double().exp())
-        width = token_width(level)
+        width = token_width(ladder_level(places[:, 1].double().exp()))
         number = places[:, 0].double() / width
         sigma = (wide / width)[:, None]
         distance = number[None, :] - number[:, None]
-        near = torch.exp(-0.5 * (distance / sigma) ** 2) * (level[:, None] == level[None, :])
+        near = torch.exp(-0.5 * (distance / sigma) ** 2)
         self.kernels = [(near * distance**k).float() for k in range(3)]
         place = token_places(cover.device)
         self.powers = torch.stack([place**k for k in range(3)], dim=1)
