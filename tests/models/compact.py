@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from spectrolabe.models.compact import FINEST, Amounts, CompactSpectra, node_width
+from spectrolabe.models.compact import FINEST, Amounts, CompactSpectra
 from spectrolabe.models.pixels import PixelRow, collate
-from spectrolabe.models.tokens import tokenise
+from spectrolabe.models.tokens import node_width, tokenise
 from spectrolabe.spectra.broadening import FWHM
 
 LOW, HIGH = 4990.0, 5610.0

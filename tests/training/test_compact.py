@@ -8,8 +8,9 @@ import torch
 
 from spectrolabe.config import CompactMaking, SkyTrainConfig, StreamConfig
 from spectrolabe.errors import InputError
-from spectrolabe.models.compact import FINEST, node_width
+from spectrolabe.models.compact import FINEST
 from spectrolabe.models.projection import emulated_flux
+from spectrolabe.models.tokens import node_width
 from spectrolabe.training import compact
 from spectrolabe.training.compact import compact_spectra
 from spectrolabe.training.sky import SkyStream

@@ -190,6 +190,9 @@ class AugmentationConfig(Strict):
         Fraction of spectra shown with pairs of pixels merged.
     cut : float
         Fraction of spectra of which only a random contiguous part is shown.
+    versions : int
+        How many variations of a spectrum there are, which epochs take in turn; without end if 0.
+        First fits are made once of each.
     """
 
     velocity: Annotated[float, Field(ge=0.0)] = 7.0
@@ -199,6 +202,7 @@ class AugmentationConfig(Strict):
     drop_tokens: Fraction = 0.1
     halve: Fraction = 0.0
     cut: Fraction = 0.0
+    versions: Annotated[int, Field(ge=0)] = 0
 
 
 class TrainingConfig(Strict):
@@ -239,7 +243,7 @@ class CompactMaking(Strict):
     sloped: Count = 2800
     plain: Count = 44_000
     training: TrainingConfig = TrainingConfig(
-        epochs=40, batch_size=32, learning_rate=2e-3, weight_decay=1e-4, ema=0.999
+        epochs=80, batch_size=32, learning_rate=2e-3, weight_decay=1e-4, ema=0.999
     )
 
 
@@ -255,14 +259,21 @@ class TransferConfig(Strict):
         of low rank of every matrix of the trunk.
     rank : int
         Of that change.
+    observed : bool
+        Whether the first fit learns what the stars show that computed spectra do not, see
+        `spectrolabe.training.observed`.
     sky_weight : float
-        Weight of a batch of the simulated sky beside each batch of the store, where there is a sky.
+        Weight of a batch of the simulated sky, where there is a sky.
+    sky_every : int
+        Batches of the store for each of the sky.
     """
 
     start: str = ""
     recipe: Literal["full", "head", "lowrank"] = "full"
     rank: Count = 4
+    observed: bool = True
     sky_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    sky_every: Count = 1
 
     @model_validator(mode="after")
     def _recipes_need_a_start(self) -> TransferConfig:

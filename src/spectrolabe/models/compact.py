@@ -19,20 +19,16 @@ from torch import Tensor, nn
 from spectrolabe.config import CompactConfig
 from spectrolabe.models.forward_mode import PerItem, linear, silu
 from spectrolabe.models.local import Local, continuum_width
-from spectrolabe.models.tokens import NODE_STEP, NODES, ladder_level, ladder_resolution
+from spectrolabe.models.observed import Observed
+from spectrolabe.models.tokens import NODES, Tokens, ladder_level, ladder_resolution, node_width
 from spectrolabe.spectra.broadening import FWHM
 
-__all__ = ["FINEST", "REACH", "Amounts", "At", "CompactSpectra", "node_width", "step_of"]
+__all__ = ["FINEST", "REACH", "Amounts", "At", "CompactSpectra", "step_of"]
 
 FINEST = 10  # level of the ladder on which functions are kept: R = 32 000
 BLOCK = 512  # nodes that share a scale
 REACH = 3  # nodes on either side of a token that derivatives need
 SHARES = 2  # tables for a factor of two in the variance of what blurs a spectrum
-
-
-def node_width(level: Tensor | float) -> float:
-    """Return the distance of the nodes of a level in ln(wavelength)."""
-    return NODE_STEP / float(ladder_resolution(torch.as_tensor(level)))
 
 
 class Amounts(nn.Module):
@@ -218,6 +214,7 @@ class CompactSpectra(nn.Module):
             torch.round(b / s).to(torch.int8) for b, s in zip(rows.split(BLOCK), scale, strict=True)
         ]
         self.amounts = amounts.requires_grad_(False)
+        self.observed = Observed()
         self.register_buffer("packed", torch.cat(packed))
         self.register_buffer("scale", torch.stack(scale))
         self.register_buffer("first", first)
@@ -272,8 +269,43 @@ class CompactSpectra(nn.Module):
 
     @property
     def functions(self) -> int:
-        """M."""
-        return self.packed.shape[1] - 1
+        """M, and what was learnt from observed stars."""
+        return self.packed.shape[1] - 1 + self.observed.count
+
+    def shares(self, labels: Tensor) -> Tensor:
+        """Return how much of each function stars of scaled labels (S, A) have, (S, functions)."""
+        amounts = self.amounts(labels)
+        if not self.observed.count:
+            return amounts
+        return torch.cat([amounts, self.observed.terms(labels[:, self._main])], dim=1)
+
+    def shares_with_slopes(self, labels: Tensor) -> Tensor:
+        """Return the same and their slopes with all labels, (S, 1 + A, functions)."""
+        rows = self.amounts.with_slopes(labels)
+        if not self.observed.count:
+            return rows
+        main = labels[:, self._main]
+        more = rows.new_zeros(*rows.shape[:2], self.observed.count)
+        more[:, 0] = self.observed.terms(main)
+        more[:, 1 + self._main] = self.observed.slopes(main)
+        return torch.cat([rows, more], dim=2)
+
+    @property
+    def _main(self) -> Tensor:
+        """Which labels are Teff, log g and [Fe/H]."""
+        return self.amounts.structural[:3]
+
+    def seen(self, tokens: Tokens, labels: Tensor) -> Tokens:
+        """Return tokens of computed spectra with what was learnt from observed ones.
+
+        Parameters
+        ----------
+        tokens : Tokens
+        labels : Tensor, shape (B, 3)
+            Teff, log g and [Fe/H], in their units.
+        """
+        main = self._main
+        return self.observed.added(tokens, (labels - self.centre[main]) / self.width[main])
 
     def at(self, places: Tensor, steps: Tensor) -> At:
         """Return mean and functions at P places.
@@ -299,6 +331,9 @@ class CompactSpectra(nn.Module):
             rows[here] = table.rows[_rows(node, table.first, table.size)]
             smooth[here] = table.smooth[_rows(token, table.first_token, table.tokens)]
             variance[here] = table.variance
+        if self.observed.count:
+            rows = torch.cat([rows, self.observed.at(places, REACH)], dim=2)
+            smooth = torch.nn.functional.pad(smooth, (0, self.observed.count))
         return At(rows, smooth, variance)
 
     def _table(self, level: int, step: int) -> _Table:

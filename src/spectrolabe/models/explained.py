@@ -66,7 +66,9 @@ class Explained:
         self.mean_cover = self.cover.mean(dim=2)
         snr = torch.expm1(put(tokens.log_snr))
         noise = self.mean_cover.clamp(min=1e-3) / (NODE_STEP * snr**2).clamp(min=1e-6)
-        self.variance = noise + FLOOR**2
+        error, relative = compact.observed.errors(self.places)
+        self.variance = noise + FLOOR**2 + error[:, None]
+        self.relative = relative[:, None]
         self.weight = torch.where(self.mean_cover > 0, 1.0 / self.variance, 0.0)
         self.trust = torch.ones_like(self.weight)
         self._set_functions(compact.at(self.places, used % STEPS - STEPS // 2), put(tokens.spread))
@@ -89,7 +91,9 @@ class Explained:
 
     def gram(self) -> Tensor:
         """Return the products of the functions, summed over tokens by their weights, (E, M, M)."""
-        product = torch.matmul(self.inner.transpose(1, 2), self.inner)  # (P, M, M)
+        product = torch.matmul(
+            (self.inner * self.relative[:, 0, :, None]).transpose(1, 2), self.inner
+        )
         weight = (self.weight * self.trust * self.mean_cover).T
         return (weight @ product.flatten(1)).unflatten(1, product.shape[1:])
 
@@ -101,7 +105,7 @@ class Explained:
         residual = self.content - content
         if reweigh:
             self._doubt(residual)
-        weight = self.cover * (self.weight * self.trust)[..., None]
+        weight = self.cover * self.relative * (self.weight * self.trust)[..., None]
         flat = self.inner.flatten(0, 1)
         wr, ws = weight * residual, weight * slope
         both = torch.cat([wr, ws], dim=1).transpose(1, 2).flatten(0, 1).T @ flat
@@ -142,7 +146,8 @@ class Explained:
 
     def _doubt(self, residual: Tensor) -> None:
         """Let tokens weigh less whose residuals noise does not explain."""
-        mean = (residual**2 * self.cover).sum(dim=2) / self.cover.sum(dim=2).clamp(min=1e-3)
+        square = residual**2 * self.cover * self.relative
+        mean = square.sum(dim=2) / self.cover.sum(dim=2).clamp(min=1e-3)
         self.trust = 1.0 / (mean / self.variance / EXPLAINED).clamp(min=1.0)
 
     def told(
@@ -160,10 +165,11 @@ class Explained:
             What each label has of a residual along each function.
         """
         residual = self.content - self.predict(amounts, velocity)[0]
-        weight = self.cover * (self.weight * self.trust)[..., None]
+        weight = self.cover * self.relative * (self.weight * self.trust)[..., None]
         score = torch.bmm(weight * residual, self.inner)  # (P, E, M)
         influence = torch.einsum("pem,eam->pea", score, turn)
-        z = residual * self.variance.rsqrt()[..., None] * (self.cover > 0)
+        sigma = (self.variance[..., None] / self.relative).sqrt()
+        z = residual / sigma * (self.cover > 0)
         square = (z**2 * self.cover).sum(dim=(0, 2))
         count = self.cover.sum(dim=(0, 2))
         return z[self.where], influence[self.where], self.trust[self.where], square, count

@@ -203,7 +203,7 @@ class _Fit:
     def start(self, gram: Tensor) -> Tensor:
         """Labels of the best start of each view."""
         starts = self.compact.starts
-        amounts = self.compact.amounts(starts)
+        amounts = self.compact.shares(starts)
         nothing = amounts.new_zeros(len(self.view), amounts.shape[1])
         score = self.add(self.sums(nothing, torch.zeros_like(self.at_rest)).score)
         chi2 = torch.einsum("km,vmn,kn->vk", amounts, self.add(gram), amounts)
@@ -213,7 +213,7 @@ class _Fit:
 
     def point(self, labels: Tensor, velocity: Tensor, *, reweigh: bool = False) -> _Point:
         """Look at the spectra from some labels and velocities."""
-        rows = self.compact.amounts.with_slopes(labels)
+        rows = self.compact.shares_with_slopes(labels)
         sums = self.sums(rows[self.view, 0], velocity, reweigh=reweigh)
         value = self.add(sums.chi2 + self.at_rest * velocity**2)
         value = value + torch.einsum("va,ab,vb->v", labels, self.prior, labels)
@@ -250,7 +250,7 @@ class _Fit:
     def result(self, point: _Point, gram: Tensor) -> FirstFit:
         """One more step, and what is left."""
         compact, view = self.compact, self.view
-        amounts = compact.amounts(point.labels)[view]
+        amounts = compact.shares(point.labels)[view]
         if any(piece.seen.content.requires_grad for piece in self.pieces):
             score, pull = self.sums(amounts, point.velocity)[1:3]
             point = point._replace(sums=point.sums._replace(score=score, pull=pull))

@@ -86,6 +86,19 @@ class Guesser(nn.Module):
                 self.told[i] = j
                 self.centre[i], self.width[i] = float(scale.centre[j]), float(scale.width[j])
 
+    def as_observed(self, tokens: Tokens, target: Tensor) -> Tokens:
+        """Return tokens of computed spectra with what was learnt from observed ones.
+
+        Parameters
+        ----------
+        tokens : Tokens
+        target : Tensor, shape (B, L)
+            Scaled labels.
+        """
+        main = self.compact.amounts.structural[:3]
+        labels = target[:, self.told[main]] * self.width[main] + self.centre[main]
+        return self.compact.seen(tokens, labels)
+
     def fit(self, parts: Sequence[Tokens], view: Tensor, spectrum: Tensor) -> FirstFit:
         """Return the first fit of V views, see `spectrolabe.models.first_fit.first_fit`."""
         with torch.autocast(view.device.type, enabled=False):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spectrolabe.models.pixels import PixelBatch
 
-__all__ = ["NODES", "Tokens", "ladder_level", "token_width", "tokenise"]
+__all__ = ["NODES", "Tokens", "ladder_level", "node_width", "token_width", "tokenise"]
 
 NODES = (
     64  # kernels per token: 29 resolution elements, chosen by measurement (docs/results/lamost.md)
@@ -77,6 +77,11 @@ def token_width(level: Tensor) -> Tensor:
 def ladder_resolution(level: Tensor) -> Tensor:
     """Return R of a level, float64."""
     return 1000.0 * 2.0 ** (level.double() / LADDER)
+
+
+def node_width(level: int) -> float:
+    """Return the distance of the nodes of a level in ln(wavelength)."""
+    return NODE_STEP / float(ladder_resolution(torch.tensor(level)))
 
 
 def tokenise(pixels: PixelBatch) -> Tokens:

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from spectrolabe.config import CompactConfig, CompactMaking, SkyTrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load, write_file
-from spectrolabe.models.compact import FINEST, Amounts, CompactSpectra, node_width
+from spectrolabe.models.compact import FINEST, Amounts, CompactSpectra
 from spectrolabe.models.emulator import STRUCTURAL, Emulator
 from spectrolabe.models.released import find_model
-from spectrolabe.models.tokens import CONTINUUM_WIDTH
+from spectrolabe.models.tokens import CONTINUUM_WIDTH, node_width
 from spectrolabe.spectra.broadening import FWHM
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.training.loop import Run, learn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from spectrolabe.config import SkyTrainConfig
 from spectrolabe.labels import Labels
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import numbers
-from spectrolabe.models.first_fit import FirstFit
 from spectrolabe.models.guess import MOTION
 from spectrolabe.models.heads import HeadOutput
 from spectrolabe.training.compact import compact_spectra
@@ -33,6 +32,7 @@ __all__ = [
     "SkyTask",
     "disagreement",
     "encode_views",
+    "fitted",
     "sky_batches",
     "sky_loss",
 ]
@@ -48,7 +48,7 @@ def sky_batches(
     stars: int,
     steps: int,
     rng: np.random.Generator,
-    fit: Callable[..., FirstFit | None],
+    encoder: Encoder,
 ) -> Iterator[SkyBatch]:
     """Yield batches of new stars; the next ones are made meanwhile.
 
@@ -61,15 +61,15 @@ def sky_batches(
         Batches.
     rng : Generator
         What a batch is depends on this alone, not on when it is made.
-    fit : callable
-        `spectrolabe.models.encoder.Encoder.first_fit`; it does not change while the model learns.
+    encoder : Encoder
+        What it starts from does not change while it learns.
     """
     drawn = stream.stars(stars * steps, rng)
     rngs = rng.spawn(steps)
 
     def make(i: int) -> SkyBatch:
         batch = stream.batch(drawn.take(np.arange(i * stars, (i + 1) * stars)), rngs[i])
-        return replace(batch, fit=fit(batch.tokens, batch.view, batch.spectrum))
+        return fitted(encoder, batch)
 
     with ThreadPoolExecutor(MAKERS) as maker:
         waiting = [maker.submit(make, i) for i in range(min(AHEAD, steps))]
@@ -79,10 +79,26 @@ def sky_batches(
             yield waiting.pop(0).result()
 
 
+def fitted(encoder: Encoder, batch: SkyBatch) -> SkyBatch:
+    """Return a batch with the first fit of an encoder, and with what that says of real spectra."""
+    if encoder.guesser is None:
+        return batch
+    target = batch.target.new_zeros(int(batch.spectrum.max()) + 1, batch.target.shape[1])
+    target[batch.spectrum] = batch.target[batch.view]
+    sizes = [len(part.place) for part in batch.tokens]
+    tokens = [
+        encoder.guesser.as_observed(part, own)
+        for part, own in zip(batch.tokens, target.split(sizes), strict=True)
+    ]
+    fit = encoder.first_fit(tokens, batch.view, batch.spectrum)
+    return replace(batch, tokens=tokens, fit=fit)
+
+
 @torch.inference_mode()
 def encode_views(encoder: Encoder, batch: SkyBatch) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Return of each view what `spectrolabe.models.estimator.encode_with_levels` does."""
     encoder.eval()
+    batch = fitted(encoder, batch) if batch.fit is None else batch
     return numbers(
         encoder, encoder(batch.tokens, batch.view, spectrum=batch.spectrum, fit=batch.fit)
     )
@@ -152,8 +168,8 @@ class SkyBeside:
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
         """Yield the loss of each batch of new stars."""
         config = self.stream.config
-        fit = cast(Encoder, run.task.model).first_fit
-        for batch in sky_batches(self.stream, self.stars, config.steps, rng, fit):
+        encoder = cast(Encoder, run.task.model)
+        for batch in sky_batches(self.stream, self.stars, config.steps, rng, encoder):
             with run.accelerator.autocast():
                 loss = sky_loss(run, batch, config.consistency)
             yield loss
@@ -165,7 +181,7 @@ class SkyBeside:
         steps = -(-count // STARS)
         parts = [
             (encode_views(encoder, batch)[2], batch.target.cpu().numpy())
-            for batch in sky_batches(self.stream, STARS, steps, rng, encoder.first_fit)
+            for batch in sky_batches(self.stream, STARS, steps, rng, encoder)
         ]
         embedding, target = (np.concatenate(x)[:count] for x in zip(*parts, strict=True))
         values = self.stream.scale.unscale(target)

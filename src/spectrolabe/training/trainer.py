@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spectrolabe.config import TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.checkpoint import save_estimator
 from spectrolabe.models.encoder import Encoder
-from spectrolabe.models.tokens import tokenise
+from spectrolabe.models.first_fit import FirstFit
+from spectrolabe.models.tokens import Tokens, tokenise
 from spectrolabe.training import offsets, transfer
 from spectrolabe.training.augmentation import batches
 from spectrolabe.training.data import FEWEST, Sample, Splits, load_sample, open_stores, split_stars
 from spectrolabe.training.loop import Run, begin, learn
+from spectrolabe.training.observed import MAIN, learn_observed
 from spectrolabe.training.pretrain import SkyBeside
 from spectrolabe.training.release import Sky, encode_sample, finished, on_unseen
 from spectrolabe.training.sky import SkyStream
@@ -146,10 +149,14 @@ class EncoderTask:
             )
         else:
             encoder = transfer.encoder_from(start, config.encoder)
+            guesser = encoder.guesser
+            if guesser is not None and config.transfer.observed and set(MAIN) <= set(scale.names):
+                learn_observed(guesser.compact, splits.train, config.training.seed)
             transfer.prepare(encoder, config.transfer)
         self.free = self._catalogues(encoder)
         self.encoder = encoder
         self.model: torch.nn.Module = encoder
+        self.kept: dict[int, list[_Varied]] = {}
         self.spectra, self.selects = len(splits.train), len(splits.selection) > 0
         self.steps = math.ceil(self.spectra / config.training.batch_size)
 
@@ -170,7 +177,7 @@ class EncoderTask:
         scaled = self.scale.scale(sample.labels.values)
         return scaled if self.free is None else scaled - _offset(model)[sample.catalogue]
 
-    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
         """Yield the loss of each batch of varied spectra."""
         return _epoch(run, self, rng)
 
@@ -189,31 +196,65 @@ def _offset(model: torch.nn.Module) -> NDArray:
     return model.get_parameter(OFFSET).detach().cpu().numpy()
 
 
-def _epoch(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+class _Varied(NamedTuple):
+    """Spectra of a batch as they were varied, entries of the sample, and their first fit."""
+
+    tokens: Tokens
+    star: Tensor
+    entry: NDArray
+    fit: FirstFit | None
+
+
+def _varied(
+    run: Run, task: EncoderTask, rng: np.random.Generator, *, fitted: bool
+) -> Iterator[_Varied]:
+    """All training spectra, in batches; ``fitted`` makes the first fits, too."""
+    config, device = task.config, run.accelerator.device
+    for pixels, entry in batches(
+        task.train, config.training.batch_size, rng=rng, augmentation=config.augmentation
+    ):
+        tokens, star, fit = tokenise(pixels.to(device)), pixels.star.to(device), None
+        if fitted:
+            with torch.no_grad():
+                fit = task.encoder.first_fit([tokens], star, torch.arange(len(star), device=device))
+        yield _Varied(tokens, star, entry, fit)
+
+
+def _kept(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[_Varied]:
+    """The same, of which only so many versions are ever made; batches come in another order."""
+    config = task.config
+    version = run.epoch % config.augmentation.versions
+    if version not in task.kept:
+        own = np.random.default_rng([config.training.seed, version, 2**31])
+        task.kept[version] = list(_varied(run, task, own, fitted=True))
+    for i in rng.permutation(len(task.kept[version])):
+        yield task.kept[version][i]
+
+
+def _epoch(run: Run, task: EncoderTask, rng: np.random.Generator) -> Iterator[Tensor]:
     """One pass over the training stars."""
-    accelerator, settings = run.accelerator, task.config.augmentation
+    accelerator, config = run.accelerator, task.config
+    settings, transfer = config.augmentation, config.transfer
     sky = None if task.sky is None else _endless(task.sky, run, rng)
     targets = torch.from_numpy(task.shifted(task.model, task.train)).float()
     residual = np.full(targets.shape, np.nan)
-    for pixels, index in batches(
-        task.train, task.config.training.batch_size, rng=rng, augmentation=settings
-    ):
-        tokens = tokenise(pixels.to(accelerator.device))
+    seen = _kept(run, task, rng) if settings.versions else _varied(run, task, rng, fitted=False)
+    for step, (tokens, star, entry, fit) in enumerate(seen):
         keep = torch.rand(tokens.valid.shape, device=accelerator.device) >= settings.drop_tokens
-        target = targets[torch.from_numpy(index)].to(accelerator.device)
+        target = targets[torch.from_numpy(entry)].to(accelerator.device)
         with accelerator.autocast():
-            output = run.model(tokens, pixels.star.to(accelerator.device), keep)
+            output = run.model(tokens, star, keep, fit=fit)
         loss = task.encoder.head.loss(output, target)
         if task.free is not None:
-            residual[index] = (target - output.mean).detach().cpu().numpy()
-        if sky is not None:
-            loss = loss + task.config.transfer.sky_weight * next(sky)
+            residual[entry] = (target - output.mean).detach().cpu().numpy()
+        if sky is not None and step % transfer.sky_every == 0:
+            loss = loss + transfer.sky_weight * next(sky)
         yield loss
     if task.free is not None:
         _move_offsets(task, residual)
 
 
-def _endless(sky: Sky, run: Run, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+def _endless(sky: Sky, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
     own = np.random.default_rng(int(rng.integers(2**62)))
     while True:
         yield from sky.losses(run, own)
