@@ -34,9 +34,10 @@ from spectrolabe.models.checkpoint import load
 from spectrolabe.models.released import find_model
 from spectrolabe.spectra.store import open_store
 from spectrolabe.training.data import Sample, Splits, load_sample
+from spectrolabe.training.observed import learn_observed
 from spectrolabe.training.release import encode_sample
 from spectrolabe.training.trainer import fit
-from spectrolabe.training.transfer import Start, continued, read_start
+from spectrolabe.training.transfer import Start, continued, encoder_from, read_start
 
 NAMES = ("teff", "logg", "fe_h")
 LIMITS = (300.0, 0.4, 0.4)  # beyond which a residual is an outlier
@@ -44,7 +45,7 @@ SNR_CUT, TEFF_CUT = 30.0, 8000.0
 SIZES = (10, 30, 100, 300, 0)  # stars; 0 = all of them
 ORDER = (30, 0, 10, 300, 100)  # what is most wanted first
 DRAWS, DRAWS_OF_ALL = 5, 1
-BATCH = 16
+BATCH, VERSIONS = 16, 6
 SELECTION = 0.25  # of the training stars, to choose settings by
 
 NEW_GAUSSIAN = {"kind": "gaussian", "bins": 63}  # `bins` is nothing to it: so it counts as new
@@ -57,6 +58,8 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
+TAUGHT = "first fit taught, weights as they are"
+UNTAUGHT = "all weights, first fit untaught"
 FIRST = "first-light model"  # weights/lamost-dr10: from scratch, all stars, 6,000 steps
 
 
@@ -117,6 +120,8 @@ def fitted(
     transfer: dict[str, Any] = {"start": "given", "rank": settings.rank}
     if variant in RECIPES:
         transfer["recipe"] = RECIPES[variant]
+    elif variant == UNTAUGHT:
+        transfer["observed"] = False
     elif variant in HEADS:
         encoder["head"] = HEADS[variant]
     batch = min(BATCH, len(stars))
@@ -125,6 +130,7 @@ def fitted(
             "name": variant,
             "data": {"store": "given", "labels": NAMES, "selection": 0.0, "calibration": 0.0},
             "encoder": encoder,
+            "augmentation": {"versions": VERSIONS},
             "transfer": transfer,
             "training": {
                 "seed": seed,
@@ -223,6 +229,8 @@ def run(
     stars = survey.drawn(size, draw, choosing=role == "choose")
     if variant == FIRST:
         estimates = _as_it_is(Start(load(find_model("lamost-dr10"))), stars, False)
+    elif variant == TAUGHT:
+        estimates = _taught(start, stars)
     elif variant in (AS_IS, SHIFTED):
         estimates = _as_it_is(start, stars, variant == SHIFTED)
     else:
@@ -245,6 +253,18 @@ def _as_it_is(start: Start, stars: Sample, shifted: bool) -> Any:
     return lambda sample: estimates(sample) + shift
 
 
+def _taught(start: Start, stars: Sample) -> Any:
+    encoder = encoder_from(start, start.encoder)
+    guesser = encoder.guesser
+    if guesser is None:
+        raise SystemExit(f"{start.name} has no first fit that could learn")
+    learn_observed(guesser.compact, stars, 0, progress=False)
+    scale = start.estimator.scale
+    columns = [scale.names.index(name) for name in NAMES]
+    encoder.eval()
+    return lambda sample: scale.unscale(encode_sample(encoder, sample)[0])[:, columns]
+
+
 def error(record: dict[str, Any]) -> float:
     """One number of a run: RMSE of the labels in units of the limits, robust to a few outliers."""
     parts = [
@@ -256,7 +276,7 @@ def error(record: dict[str, Any]) -> float:
 
 CHOSEN_AT = 30  # stars
 CHOICE_DRAWS = (100, 101)
-STEPS = {10: 100, 30: 100, 100: 200, 300: 200, 0: 400}
+STEPS = {10: 100, 30: 150, 100: 300, 300: 600, 0: 1500}
 RATES = {SCRATCH: (1e-3, 3e-3), "all weights": (3e-4, 1e-3)}
 OTHER_RATES = (1e-3, 3e-3)
 
@@ -276,8 +296,8 @@ def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) ->
 
 
 def chosen(runs: Runs, variant: str, size: int) -> Settings:
-    """Return the settings of the smallest error on stars kept apart; heads have those of full."""
-    variant = "all weights" if variant in HEADS else variant
+    """Return the settings of the smallest error on stars kept apart; others have those of full."""
+    variant = "all weights" if variant in (*HEADS, UNTAUGHT) else variant
     tried: dict[str, list[float]] = {}
     for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT):
         tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
@@ -297,7 +317,8 @@ def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> 
             for variant in variants:
                 if variant in (AS_IS, FIRST) or (size == 0 and draw >= DRAWS_OF_ALL):
                     continue
-                settings = Settings() if variant == SHIFTED else chosen(runs, variant, size)
+                untrained = variant in (SHIFTED, TAUGHT)
+                settings = Settings() if untrained else chosen(runs, variant, size)
                 run(runs, survey, start, "final", variant, size, draw, settings)
 
 
@@ -454,7 +475,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     start = read_start(TransferConfig(start=options.start))
     survey, runs = read_survey(options.store), Runs(options.work / "runs.jsonl")
-    every = [AS_IS, SHIFTED, SCRATCH, FIRST, *RECIPES, *HEADS]
+    every = [AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT, *HEADS]
     variants = [one.strip() for one in options.variants.split(",") if one] or every
     if options.choose:
         choose(runs, survey, start, [v for v in variants if v in (SCRATCH, *RECIPES)])

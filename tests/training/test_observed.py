@@ -68,12 +68,12 @@ def test_unknown_lines_are_learnt_and_new_stars_fitted_better(many):
     assert others.error(after) < 0.9 * others.error(before)
 
 
-def test_few_stars_teach_little(many):
+def test_few_stars_teach_hardly_any_slopes(many):
     sizes = []
     for count in (3, 150):
         compact = compact_lines(prior=0.6)
         learn_observed(compact, Stars(count, 3), 0, progress=False)
-        sizes.append(float(compact.observed.rows[:, 0].abs().max()))
+        sizes.append(float(compact.observed.rows[:, 1:].abs().mean()))
     assert sizes[0] < 0.5 * sizes[1]
 
 

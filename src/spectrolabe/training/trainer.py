@@ -85,7 +85,7 @@ def train(
     unseen = []
     for part in range(folds + 1) if only is None else [only]:
         splits = _splits(sample, config, part)
-        task = EncoderTask(config, splits, scale, start=start, sky=sky)
+        task = EncoderTask(config, splits, scale, start=start, sky=sky, progress=progress)
         folder = output / (f"fold-{part}" if part < folds else "all")
         encoder, offset = _learnt(task, folder, progress=progress)
         if only is None and len(splits.calibration):
@@ -121,6 +121,8 @@ class EncoderTask:
     sky : Sky, optional
         One of its losses goes with each batch of the stores, with the weight
         ``config.transfer.sky_weight``.
+    progress : bool
+        Show one while the first fit learns from the stars.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class EncoderTask:
         *,
         start: Start | None = None,
         sky: Sky | None = None,
+        progress: bool = True,
     ) -> None:
         torch.manual_seed(config.training.seed)
         self.config, self.scale, self.sky = config, scale, sky
@@ -151,7 +154,8 @@ class EncoderTask:
             encoder = transfer.encoder_from(start, config.encoder)
             guesser = encoder.guesser
             if guesser is not None and config.transfer.observed and set(MAIN) <= set(scale.names):
-                learn_observed(guesser.compact, splits.train, config.training.seed)
+                seed = config.training.seed
+                learn_observed(guesser.compact, splits.train, seed, progress=progress)
             transfer.prepare(encoder, config.transfer)
         self.free = self._catalogues(encoder)
         self.encoder = encoder
@@ -311,4 +315,5 @@ def fit(
     Encoder
         The exponential moving average of the weights, at the best epoch if there is a selection.
     """
-    return _learnt(EncoderTask(config, splits, scale, start=start), folder, progress=progress)[0]
+    task = EncoderTask(config, splits, scale, start=start, progress=progress)
+    return _learnt(task, folder, progress=progress)[0]
