@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectrolabe.config import SkyTrainConfig, load_training
+from spectrolabe.config import SkyTrainConfig, TrainConfig, load_training
 from spectrolabe.errors import InputError
 from spectrolabe.inference.rows import catalogue_of
 from spectrolabe.models.checkpoint import load
 from spectrolabe.sky.instruments import SURVEYS
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.training import unified
+from spectrolabe.spectra.store import StoreWriter
+from spectrolabe.training import release, trainer, unified
 from spectrolabe.training.sky import SkyStream
+from spectrolabe.training.trainer import train
 from spectrolabe.training.unified import train_on_sky
 from tests.test_project import ROOT
 from tests.training.tiny import TINY
@@ -108,3 +110,70 @@ def test_labels_that_the_sky_does_not_have():
     config = SkyTrainConfig(**{**SMALL, "labels": ("teff", "mg_fe", "distance")})
     with pytest.raises(InputError, match="distance"):
         SkyStream(config.sky, config.labels)
+
+
+@pytest.fixture
+def taught(run, tmp_path, monkeypatch):
+    """Teach the model with 24 stars of a store; the folder of the new one."""
+    monkeypatch.setattr(release, "REFERENCES", 32)
+    monkeypatch.setattr(release, "SIMULATED", 8)
+    store = tmp_path / "store"
+    with StoreWriter(store, ("teff", "logg", "fe_h")) as writer:
+        rng = np.random.default_rng(3)
+        for i in range(24):
+            which = {"star_id": f"s{i}", "spectrum_id": f"s{i}"}
+            star = spectrum("lamost_lrs", 4500, 6800, 1800.0, **which)
+            values = rng.uniform((4500, 2.0, -1.0), (6500, 4.5, 0.3))
+            star = star.replace(flux=star.flux + 0.05 * rng.normal(size=len(star)))
+            writer.append(star, values=values, file=f"s{i}.fits")
+
+    def make(name, epochs=2, **transfer):
+        config = TrainConfig.model_validate(
+            {
+                "name": "taught",
+                "data": {
+                    **{"store": str(store), "split": "", "selection": 0.0},
+                    **{"labels": ["teff", "logg", "fe_h"], "calibration": 0.3},
+                },
+                "transfer": {"start": str(run), "sky_weight": 1.0, "sky_every": 2, **transfer},
+                "sky": SMALL["sky"],
+                "augmentation": {"versions": 1},
+                "training": {"epochs": epochs, "batch_size": 8, "checkpoint_minutes": 1e-9},
+            }
+        )
+        return train(config, tmp_path / name, progress=False)
+
+    return make
+
+
+def test_real_stars_teach_the_first_fit_what_computed_spectra_lack(taught):
+    compact = load(taught("with", epochs=1)).encoder.guesser.compact
+    assert compact.observed.rows.abs().max() > 1e-3
+    compact = load(taught("without", epochs=1, observed=False)).encoder.guesser.compact
+    assert compact.observed.count == 0
+
+
+def test_spectra_are_varied_once_and_an_interrupted_run_varies_them_alike(taught, monkeypatch):
+    calls, original = [], trainer._varied
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(trainer, "_varied", counted)
+    whole = taught("whole")
+    assert len(calls) == 1
+    epoch = trainer._epoch
+
+    def interrupted(state, *arguments):
+        if state.epoch == 1:
+            raise KeyboardInterrupt
+        return epoch(state, *arguments)
+
+    monkeypatch.setattr(trainer, "_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        taught("cut")
+    monkeypatch.setattr(trainer, "_epoch", epoch)
+    one, other = (load(folder).encoder.state_dict() for folder in (whole, taught("cut")))
+    for name, value in one.items():
+        np.testing.assert_allclose(value, other[name], atol=1e-5, err_msg=name)
