@@ -13,6 +13,7 @@ from spectrolabe.models.projection import emulated_flux
 from spectrolabe.models.tokens import node_width
 from spectrolabe.training import compact
 from spectrolabe.training.compact import compact_spectra
+from spectrolabe.training.node_spectra import BROADENING, NodeScale, NodeSpectra
 from spectrolabe.training.sky import SkyStream
 
 from .tiny import TINY
@@ -26,7 +27,7 @@ def stream():
 @pytest.fixture(scope="module")
 def maker(stream):
     stars = stream.stars(200, np.random.default_rng(0))
-    return compact._Maker(stream.emulators, compact._Scale.of(stream, stars))
+    return NodeSpectra(stream.emulators, NodeScale.of(stream, stars))
 
 
 def test_spectra_are_those_of_the_emulator(stream, maker):
@@ -41,7 +42,7 @@ def test_spectra_are_those_of_the_emulator(stream, maker):
             stars.atmosphere[i : i + 1],
             np.exp(x[inner]),
             emulator.resolution,
-            v_broad=float(np.clip(stars.v_broad[i], *compact.BROADENING)),
+            v_broad=float(np.clip(stars.v_broad[i], *BROADENING)),
         )[0]
         # nodes are read off straight lines between pixels
         np.testing.assert_allclose(1.0 + flux[i, 0, inner], exact, atol=4e-3)
