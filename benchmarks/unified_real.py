@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamost import NAMES, measured, spread_of_pairs, together, tried
+from lamost import NAMES, flags_of, measured, spread_of_pairs, together, tried
 from pages import remarks, table, write_page
 from reference_stars import (
     BENCHMARKS,
@@ -29,6 +30,7 @@ from reference_stars import (
 )
 from samples import Sample, lamost, miles, repeat_pairs
 from spectrolabe import surveys
+from spectrolabe.catalogue.schema import BAD, ResultFlag
 from spectrolabe.labels import LABELS
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.estimator import Estimator
@@ -221,11 +223,66 @@ Only the agreement between visits means anything here.
 {remarks("visits")}"""
 
 
+def _turned(spectrum: Spectrum) -> Spectrum:
+    """Its flux from red to blue: what no star looks like."""
+    return spectrum.replace(flux=spectrum.flux[::-1].copy(), ivar=spectrum.ivar[::-1].copy())
+
+
+def _samples_of_coverage(folder: Path) -> list[tuple[str, bool, Sample]]:
+    """Name, whether a model should cover it, and a sample."""
+    mine, library = lamost(folder / "lamost_dr10", "val"), miles(folder / "miles")
+    hot = lamost(folder / "lamost_dr10")
+    good = mine.take(usual(mine))
+    inside = np.logical_and.reduce(
+        [
+            (library.labels[n] > low) & (library.labels[n] < high)
+            for n, (low, high) in SKY_RANGE.items()
+        ]
+    )
+    teff = library.labels["teff"]
+    turned = [[_turned(s) for s in star] for star in good.spectra]
+    return [
+        ("LAMOST, split val", True, good),
+        ("MILES, within the range of the sky", True, library.take(inside)),
+        ("LAMOST, LASP Teff > 7800 K", False, hot.take(hot.labels["teff"] > 7800.0)),
+        ("MILES, Teff > 8000 K", False, library.take(teff > 8000.0)),
+        ("MILES, Teff < 3900 K", False, library.take(teff < 3900.0)),
+        ("LAMOST val, from red to blue", False, replace(good, spectra=turned)),
+    ]
+
+
+def coverage_section(models: Models, folder: Path) -> str:
+    """Stars that are like those of the training, and others: which are flagged?"""
+    rows = []
+    for name, covered, sample in _samples_of_coverage(folder):
+        if not len(sample):
+            continue
+        for model, one in models.items():
+            if "left_out" not in one.card["training_data"]:
+                continue
+            flags = flags_of(one, sample.spectra)
+            unlike = (flags & int(ResultFlag.OUT_OF_COVERAGE)) > 0
+            wrong = unlike if covered else ~unlike
+            cells = [f"{np.mean(wrong):.1%}", f"{np.mean((flags & int(BAD)) == 0):.1%}"]
+            rows.append([name, "no" if covered else "yes", model, str(len(sample)), *cells])
+    head = ["stars", "should be flagged", "model", "number", "wrong flags", "usable by their flags"]
+    return f"""## Coverage
+
+`OUT_OF_COVERAGE` says that a star is unlike those that a model was trained on. *Wrong flags*: stars
+that have it and should not, or should and have not. *Usable*: without any flag that advises
+against a result.
+
+{table(head, rows)}
+
+{remarks("coverage")}"""
+
+
 SECTIONS: dict[str, Callable[[Models, Path], str]] = {
     "lamost": lamost_section,
     "miles": miles_section,
     "stars": stars_section,
     "visits": visits_section,
+    "coverage": coverage_section,
 }
 
 
