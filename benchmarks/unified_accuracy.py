@@ -334,9 +334,8 @@ def also_section(models: dict[str, tuple[Sky, dict[str, Arrays]]]) -> str:
     head = ["survey, model", *(f"{label}: bias / MAD" for label in MAIN), "[X/Fe], ratio to limit"]
     return f"""## Fine-tuned on real spectra
 
-The same stars at S/N {low:.0f}–{high:.0f}. A model that was fine-tuned is to answer on the scale of
-the catalogue that it learnt from, not on that of the emulators, and should differ from the truth of
-simulated stars as the two scales do, most in the survey of that catalogue.
+The same stars at S/N {low:.0f}–{high:.0f}; the model that was fine-tuned sees them with what it has
+learnt that real spectra have and computed ones have not.
 
 {table(head, rows)}
 

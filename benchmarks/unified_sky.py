@@ -15,7 +15,7 @@ from spectrolabe.config import StreamConfig
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.estimator import Estimator, numbers
 from spectrolabe.models.pixels import PixelBatch
-from spectrolabe.models.tokens import tokenise
+from spectrolabe.models.tokens import Tokens, tokenise
 from spectrolabe.training.observing import Conditions, observe
 from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.stars import EXPOSURE, Stars
@@ -148,7 +148,7 @@ class Sky:
         """
         encoder = self.model.encoder
         count, surveys = len(parts[0][2]), {part[0] for part in parts}
-        tokens = [tokenise(part[1]) for part in parts]
+        tokens = [self._tokens(part[1], part[2]) for part in parts]
         row, which = np.divmod(np.arange(count * len(parts)), len(parts))
         spectrum = torch.from_numpy(which * count + row)
         output = encoder(tokens, torch.from_numpy(row), spectrum=spectrum)
@@ -169,6 +169,14 @@ class Sky:
         found, raw = estimate.calibrated, estimate.raw
         kept = found.covariance if covariance else np.empty((count, 0, 0))
         return Views(self.names, truth, found.mean, found.sigma, kept, raw.sigma, snr)
+
+    def _tokens(self, pixels: PixelBatch, truth: NDArray) -> Tokens:
+        """With what a model has learnt that real spectra have, as the sky that it learns from."""
+        tokens, guesser = tokenise(pixels), self.model.encoder.guesser
+        if guesser is None:
+            return tokens
+        scaled = torch.from_numpy(self.model.scale.scale(truth)).float()
+        return guesser.as_observed(tokens, scaled)
 
     def estimated(
         self, survey: str, stars: Stars, snr: NDArray | float, seed: Sequence[int]
