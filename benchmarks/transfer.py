@@ -384,7 +384,7 @@ def settings_table(runs: Runs, variants: Sequence[str]) -> str:
 def figure(runs: Runs, start: Start, variants: Sequence[str], total: int, path: Path) -> None:
     """Error against the number of stars."""
     with plt.rc_context(STYLE):
-        drawing, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+        drawing, axes = plt.subplots(1, 3, figsize=(11, 4.2), layout="constrained")
         for axis, name in zip(axes, NAMES, strict=True):
             for k, variant in enumerate(v for v in variants if v != AS_IS):
                 points = []
@@ -406,13 +406,17 @@ def figure(runs: Runs, start: Start, variants: Sequence[str], total: int, path: 
                         marker="o",
                         ms=3,
                         lw=1,
-                        color=f"C{k}",
+                        color=plt.get_cmap("tab20")(k % 20),
                         ls="--" if variant in HEADS else "-",
                     )
             axis.set(xscale="log", yscale="log", xlabel="stars with labels")
             entry = LABELS[name]
             axis.set_ylabel(f"error of {entry.latex} [{entry.unit}]")
-        axes[0].legend(fontsize=6)
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("{x:g}")
+        drawing.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7
+        )
         drawing.savefig(path, dpi=110)
         plt.close(drawing)
 
@@ -438,8 +442,8 @@ those of 30 and so on; of all stars {DRAWS_OF_ALL} seeds. Errors are against LAS
 {len(survey.validation)} spectra of `val` with S/N_g > {SNR_CUT:g} and LASP Teff < {TEFF_CUT:g} K.
 
 Learning rates were chosen at {CHOSEN_AT} stars with {SELECTION:.0%} of the training stars, which
-the models that they were chosen with had not seen, from other draws than those of the result, and
-with an earlier state of the model. New heads have the rate of *all weights*. The numbers of steps
+the models that they were chosen with had not seen, from other draws than those of the result. New
+heads have the rate of *all weights*. The numbers of steps
 of 16 spectra were set before: {", ".join(f"{n} for {k or 'all'}" for k, n in STEPS.items())} stars.
 The validation stars played no part in it.
 
