@@ -153,6 +153,12 @@ def test_real_stars_teach_the_first_fit_what_computed_spectra_lack(taught):
     assert compact.observed.count == 0
 
 
+def test_more_versions_than_memory_holds_are_an_error(taught, monkeypatch):
+    monkeypatch.setattr(trainer, "MOST_KEPT", 10)
+    with pytest.raises(InputError, match=r"augmentation\.versions: expected at most 0"):
+        taught("many")
+
+
 def test_spectra_are_varied_once_and_an_interrupted_run_varies_them_alike(taught, monkeypatch):
     calls, original = [], trainer._varied
 

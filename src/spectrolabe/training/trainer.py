@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectrolabe.config import TrainConfig
+from spectrolabe.config import DataConfig, TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.checkpoint import save_estimator
@@ -34,6 +34,7 @@ __all__ = ["EncoderTask", "fit", "train"]
 OFFSET = "offset"  # the parameter of an encoder in training that holds those of the catalogues
 OFFSET_GAIN = 0.3  # part of the way that an offset goes in an epoch
 FEWEST_FROM_START = 5  # stars
+MOST_KEPT = 40_000  # varied spectra: 0.1 to 0.3 MB each
 
 
 def train(
@@ -154,13 +155,18 @@ class EncoderTask:
             encoder = transfer.encoder_from(start, config.encoder)
             guesser = encoder.guesser
             if guesser is not None and config.transfer.observed and set(MAIN) <= set(scale.names):
-                seed = config.training.seed
-                learn_observed(guesser.compact, splits.train, seed, progress=progress)
+                learn_observed(
+                    guesser.compact,
+                    _on_reference(splits.train, config.data),
+                    config.training.seed,
+                    progress=progress,
+                )
             transfer.prepare(encoder, config.transfer)
         self.free = self._catalogues(encoder)
         self.encoder = encoder
         self.model: torch.nn.Module = encoder
         self.kept: dict[int, list[_Varied]] = {}
+        _check_versions(len(splits.train), config.augmentation.versions)
         self.spectra, self.selects = len(splits.train), len(splits.selection) > 0
         self.steps = math.ceil(self.spectra / config.training.batch_size)
 
@@ -194,6 +200,23 @@ class EncoderTask:
         names = [name for name, use in zip(self.scale.names, known, strict=True) if use]
         errors = dict(zip(names, (spread * self.scale.width[known]).tolist(), strict=True))
         return float(np.mean(spread)), {"mad": errors}
+
+
+def _on_reference(sample: Sample, data: DataConfig) -> Sample:
+    """What the reference catalogue says of the stars, if one of several is that."""
+    if not data.reference:
+        return sample
+    return sample.take(sample.catalogue == offsets.number_of_reference(data))
+
+
+def _check_versions(spectra: int, versions: int) -> None:
+    if spectra * versions > MOST_KEPT:
+        raise InputError(
+            "augmentation.versions",
+            expected=f"at most {MOST_KEPT // spectra} for {spectra:,} spectra: all are kept",
+            found=str(versions),
+            fix="Take fewer, or 0 for new ones in every epoch.",
+        )
 
 
 def _offset(model: torch.nn.Module) -> NDArray:
