@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load, save_estimator
 from spectrolabe.spectra.store import open_store
-from spectrolabe.training import trainer
 from spectrolabe.training.trainer import train
+from tests.training.interruption import assert_same_weights, stopped_in
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +73,11 @@ def test_metrics_are_written_for_every_epoch(run):
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 41))
 
 
-def test_an_interrupted_run_continues_to_the_same_weights(config, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues_to_the_same_weights(config, tmp_path):
     settings = config(training={"checkpoint_minutes": 1e-9})
     whole = train(settings, tmp_path / "whole", progress=False)
-    original = trainer._epoch
-
-    def interrupted(state, *arguments):
-        if state.epoch == 2:
-            raise KeyboardInterrupt
-        return original(state, *arguments)
-
-    monkeypatch.setattr(trainer, "_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "cut", progress=False)
-    monkeypatch.setattr(trainer, "_epoch", original)
-    cut = train(settings, tmp_path / "cut", progress=False)
-    one, other = load(whole).encoder.state_dict(), load(cut).encoder.state_dict()
-    for name, value in one.items():
-        assert_allclose(value, other[name], atol=1e-6, err_msg=name)
+    stopped_in(2, lambda: train(settings, tmp_path / "cut", progress=False))
+    assert_same_weights(whole, train(settings, tmp_path / "cut", progress=False))
 
 
 def test_cross_fitting_recalibrates_on_every_star(config, tmp_path):

@@ -19,6 +19,7 @@ from spectrolabe.training.pretrain import Seen
 from spectrolabe.training.trainer import train
 from spectrolabe.training.transfer import LowRank, Start, encoder_from, merge, prepare
 from tests.models.stars import made_up
+from tests.training.interruption import assert_same_weights, stopped_in
 
 DATA = {"labels": ["teff", "logg"], "split": "", "selection": 0.0, "calibration": 0.4}
 LITTLE = {"epochs": 2, "learning_rate": 1e-3}
@@ -176,23 +177,11 @@ def test_damaged_start(config, start, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["full", "lowrank"])
-def test_an_interrupted_run_continues_to_the_same_weights(tuned, monkeypatch, recipe):
+def test_an_interrupted_run_continues_to_the_same_weights(tuned, recipe):
     often = {"training": {"epochs": 3, "checkpoint_minutes": 1e-9}}
     whole = tuned(recipe, "whole", **often)
-    original = trainer._epoch
-
-    def interrupted(state, *arguments):
-        if state.epoch == 2:
-            raise KeyboardInterrupt
-        return original(state, *arguments)
-
-    monkeypatch.setattr(trainer, "_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tuned(recipe, "cut", **often)
-    monkeypatch.setattr(trainer, "_epoch", original)
-    one, other = (load(run).encoder.state_dict() for run in (whole, tuned(recipe, "cut", **often)))
-    for name, value in one.items():
-        assert_allclose(value, other[name], atol=1e-6, err_msg=name)
+    stopped_in(2, lambda: tuned(recipe, "cut", **often))
+    assert_same_weights(whole, tuned(recipe, "cut", **often))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.trainer import train
 from spectrolabe.training.unified import train_on_sky
 from tests.test_project import ROOT
+from tests.training.interruption import assert_same_weights, stopped_in
 from tests.training.tiny import TINY
 
 SMALL = {
@@ -169,17 +170,5 @@ def test_spectra_are_varied_once_and_an_interrupted_run_varies_them_alike(taught
     monkeypatch.setattr(trainer, "_varied", counted)
     whole = taught("whole")
     assert len(calls) == 1
-    epoch = trainer._epoch
-
-    def interrupted(state, *arguments):
-        if state.epoch == 1:
-            raise KeyboardInterrupt
-        return epoch(state, *arguments)
-
-    monkeypatch.setattr(trainer, "_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        taught("cut")
-    monkeypatch.setattr(trainer, "_epoch", epoch)
-    one, other = (load(folder).encoder.state_dict() for folder in (whole, taught("cut")))
-    for name, value in one.items():
-        np.testing.assert_allclose(value, other[name], atol=1e-5, err_msg=name)
+    stopped_in(1, lambda: taught("cut"))
+    assert_same_weights(whole, taught("cut"), atol=1e-5)

@@ -277,21 +277,21 @@ class CompactSpectra(nn.Module):
         amounts = self.amounts(labels)
         if not self.observed.count:
             return amounts
-        return torch.cat([amounts, self.observed.terms(labels[:, self._main])], dim=1)
+        return torch.cat([amounts, self.observed.terms(labels[:, self.main])], dim=1)
 
     def shares_with_slopes(self, labels: Tensor) -> Tensor:
         """Return the same and their slopes with all labels, (S, 1 + A, functions)."""
         rows = self.amounts.with_slopes(labels)
         if not self.observed.count:
             return rows
-        main = labels[:, self._main]
+        main = labels[:, self.main]
         more = rows.new_zeros(*rows.shape[:2], self.observed.count)
         more[:, 0] = self.observed.terms(main)
-        more[:, 1 + self._main] = self.observed.slopes(main)
+        more[:, 1 + self.main] = self.observed.slopes(main)
         return torch.cat([rows, more], dim=2)
 
     @property
-    def _main(self) -> Tensor:
+    def main(self) -> Tensor:
         """Which labels are Teff, log g and [Fe/H]."""
         return self.amounts.structural[:3]
 
@@ -304,7 +304,7 @@ class CompactSpectra(nn.Module):
         labels : Tensor, shape (B, 3)
             Teff, log g and [Fe/H], in their units.
         """
-        main = self._main
+        main = self.main
         return self.observed.added(tokens, (labels - self.centre[main]) / self.width[main])
 
     def at(self, places: Tensor, steps: Tensor) -> At:

@@ -95,7 +95,7 @@ class Guesser(nn.Module):
         target : Tensor, shape (B, L)
             Scaled labels.
         """
-        main = self.compact.amounts.structural[:3]
+        main = self.compact.main
         labels = target[:, self.told[main]] * self.width[main] + self.centre[main]
         return self.compact.seen(tokens, labels)
 

@@ -52,7 +52,7 @@ def learn_observed(
     progress : bool
     """
     scaled = _scaled(compact, torch.from_numpy(_main(sample.labels)).float())
-    columns = compact.amounts.structural[:3]
+    columns = compact.main
     inside = (scaled >= compact.low[columns]) & (scaled <= compact.high[columns])
     known = np.flatnonzero(inside.all(dim=1).numpy())  # not so where one is NaN
     chosen = np.random.default_rng(seed).permutation(known)[:MOST]
@@ -84,7 +84,7 @@ def _main(labels: Labels) -> NDArray:
 
 
 def _scaled(compact: CompactSpectra, main: Tensor) -> Tensor:
-    columns = compact.amounts.structural[:3]
+    columns = compact.main
     return (main - compact.centre[columns]) / compact.width[columns]
 
 
@@ -101,14 +101,14 @@ class _Left(NamedTuple):
 
 def _usual(compact: CompactSpectra, fit: FirstFit, main: Tensor) -> Tensor:
     """Labels as stars have them on average that have these three, and this v_broad."""
-    columns = torch.cat([compact.amounts.structural[:3], compact.amounts.structural[4:]])
+    columns = torch.cat([compact.main, compact.amounts.structural[4:]])
     known = torch.cat([main, fit.labels[:, columns[3:]]], dim=1)
     return _given(known, columns, torch.zeros_like(fit.labels), compact.prior[None])
 
 
 def _own(compact: CompactSpectra, fit: FirstFit, main: Tensor) -> Tensor:
     """Labels as a spectrum has them if these three are known."""
-    return _given(main, compact.amounts.structural[:3], fit.labels, fit.covariance)
+    return _given(main, compact.main, fit.labels, fit.covariance)
 
 
 def _given(known: Tensor, columns: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
