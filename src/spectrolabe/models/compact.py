@@ -8,6 +8,7 @@ Then the chi2 of any labels is a matter of a few hundred numbers.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["FINEST", "REACH", "Amounts", "At", "CompactSpectra", "step_of"]
 FINEST = 10  # level of the ladder on which functions are kept: R = 32 000
 BLOCK = 512  # nodes that share a scale
 REACH = 3  # nodes on either side of a token that derivatives need
+MOST_TABLES = 48  # kept, up to 0.1 GB each: those used last
 SHARES = 2  # tables for a factor of two in the variance of what blurs a spectrum
 
 
@@ -229,7 +231,8 @@ class CompactSpectra(nn.Module):
             ("starts", starts),
         ):
             self.register_buffer(name, values.float())
-        self._tables: dict[tuple[int, int], _Table] = {}
+        self._tables: OrderedDict[tuple[int, int], _Table] = OrderedDict()
+        self._whole: NDArray | None = None
 
     @classmethod
     def empty(cls, config: CompactConfig) -> CompactSpectra:
@@ -337,17 +340,19 @@ class CompactSpectra(nn.Module):
         return At(rows, smooth, variance)
 
     def _table(self, level: int, step: int) -> _Table:
-        if (level, step) not in self._tables:
-            self._tables[level, step] = self._made(level, step)
-        return self._tables[level, step]
+        table = self._tables.get((level, step)) or self._made(level, step)
+        self._tables[level, step] = table
+        self._tables.move_to_end((level, step))
+        while len(self._tables) > MOST_TABLES:
+            self._tables.popitem(last=False)
+        return table
 
     def _made(self, level: int, step: int) -> _Table:
         width, finest = node_width(level), node_width(FINEST)
         own = (float(self.resolution) * FWHM) ** -2
         wanted = 2.0 ** (step / SHARES) * width**2
         sigma = np.sqrt(max(wanted - own, 0.0)) / finest  # of the kernel, in nodes
-        scale = self.scale.repeat_interleave(BLOCK, dim=0)[: len(self.packed)]
-        rows = (self.packed * scale).cpu().numpy()
+        rows = self._unpacked()
         tables, smooth, firsts, begin = [], [], [], 0
         for first, size in zip(self.first.tolist(), self.size.tolist(), strict=True):
             low = int(np.ceil((first + 0.5) * finest / width - 0.5))
@@ -369,12 +374,19 @@ class CompactSpectra(nn.Module):
             max(wanted, own) / width**2,
         )
 
+    def _unpacked(self) -> NDArray:
+        """All rows as numbers, which tables are made of; kept, since to make them takes longer."""
+        if self._whole is None:
+            scale = self.scale.repeat_interleave(BLOCK, dim=0)[: len(self.packed)]
+            self._whole = (self.packed * scale).cpu().numpy()
+        return self._whole
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take buffers of any size."""
         for name in ("packed", "scale", "first", "size", "starts"):
             if prefix + name in state:
                 setattr(self, name, torch.empty_like(state[prefix + name]))
-        self._tables = {}
+        self._tables, self._whole = OrderedDict(), None
         super()._load_from_state_dict(state, prefix, *rest)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +123,23 @@ class Seen(NamedTuple):
     survey: NDArray
     embedding: NDArray
 
+    @classmethod
+    def of(cls, encoder: Encoder, batch: SkyBatch) -> Seen:
+        """Try a model on the views of a batch."""
+        mean, covariance, embedding, _ = encode_views(encoder, batch)
+        return cls(
+            batch.target.cpu().double().numpy() - mean,
+            np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
+            batch.snr,
+            np.array(["" if "+" in n or n == RANDOM else n for n in batch.instrument]),
+            embedding,
+        )
+
+    @classmethod
+    def joined(cls, parts: Iterable[Seen]) -> Seen:
+        """All views of several."""
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
 
 def disagreement(output: HeadOutput, batch: SkyBatch) -> Tensor:
     """Return what two surveys disagree about each star that both see, in their sigmas, squared.
@@ -206,18 +223,8 @@ class SkyBeside:
                     (self.stream.draw_instrument(other, rng), rows[: STARS // 4]),
                 ]
                 batch = self.stream.observed(self.stream.stars(STARS, rng), views, rng)
-                mean, covariance, embedding, _ = encode_views(encoder, batch)
-                one = ["" if "+" in n or n == RANDOM else n for n in batch.instrument]
-                parts.append(
-                    Seen(
-                        batch.target.cpu().double().numpy() - mean,
-                        np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
-                        batch.snr,
-                        np.array(one),
-                        embedding,
-                    )
-                )
-        return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+                parts.append(Seen.of(encoder, batch))
+        return Seen.joined(parts)
 
 
 def _range_of(stream: SkyStream) -> NDArray:
