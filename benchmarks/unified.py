@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import unified_accuracy
 import unified_ages
+import unified_distances
 import unified_elements
 import unified_pairs
 import unified_pixels
@@ -187,6 +188,7 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         field = sky.stars("galaxy", AGES * count, [1])
         ages = each(keep, f"ages-{count}", SURVEYS, lambda s: unified_ages.galactic(sky, s, field))
         sections.append(unified_ages.section(sky, ages))
+        sections.append(unified_distances.section(sky, ages))
     if "speed" in parts:
         some = mixed.take(np.arange(min(32, count)))
         rates = each(keep, "speed", SURVEYS, lambda s: unified_speed.speed(sky, s, some))

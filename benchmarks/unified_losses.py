@@ -1,44 +1,32 @@
 """Which loss for which labels: a normal head, histograms, asymmetric focus, an ordered embedding.
 
-    python benchmarks/unified_losses.py WORK                       # trains; again to continue
-    python benchmarks/unified_losses.py WORK --page docs/results   # tries what is trained
+    python benchmarks/kept_sky.py WORK && python benchmarks/learners.py WORK
+    python benchmarks/unified_losses.py WORK docs/results
 
-Small models of one budget and seed, that differ in the head alone, see the same stars of a
-synthetic sky. Those that count most are rare in it: [Fe/H] < -1, log g < 2, Teff > 6500 K.
+Small models of `learners.py` that differ in their heads alone. The stars that count most are rare
+in a survey: [Fe/H] < -1, log g < 2, Teff > 6500 K.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from kept_sky import BASE, SNR, STARS, TEST, kept, read
+from learners import BASELINE, LOSSES, Tried, finished, folder_of, try_out
 from pages import remarks, table, write_page
-from spectrolabe.config import HeadConfig
+from spectrolabe.models.checkpoint import load
 from spectrolabe.models.posterior import LabelPosterior
+from spectrolabe.models.uncertainty import Coverage
 from spectrolabe.training.pretrain import encode_views
-from spectrolabe.training.unified import train_on_sky
 from spectrolabe.validation.distributions import coverage, crps, pit
 from spectrolabe.validation.metrics import mad
-from unified_left_out import Budget, config_of
-from unified_sky import MAIN, SEED, Sky, read_sky
+from unified_sky import MAIN
 
-HEADS: dict[str, dict[str, Any]] = {
-    "gaussian": {},
-    "gaussian, embedding": {"embedding": 0.1},
-    "binned": {"kind": "binned", "bins": 128},
-    "binned, asymmetric": {"kind": "binned", "bins": 128, "asymmetric": True},
-    "binned, embedding": {"kind": "binned", "bins": 128, "embedding": 0.1},
-    "binned, asymmetric, embedding": {
-        **{"kind": "binned", "bins": 128, "asymmetric": True, "embedding": 0.1}
-    },
-}
-TAUGHT = ("lamost_lrs", "apogee")
+SHOWN_OF = ("lamost_lrs", "apogee", "galah")
 EDGES = {
     "all": ("teff", -np.inf, np.inf),
     "[Fe/H] < -1": ("fe_h", -np.inf, -1.0),
@@ -46,85 +34,49 @@ EDGES = {
     "Teff > 6500 K": ("teff", 6500.0, np.inf),
 }
 SHOWN = (*MAIN, "mg_fe")
-SNR = 60.0
-BATCH = 32
 NEIGHBOURS = 10
+REFERENCES = 150  # batches whose stars are neighbours
 
 
-def folder_of(work: Path, name: str) -> Path:
-    """Folder of a run."""
-    return work / name.replace(", ", "-")
+def model_of(head: str) -> str:
+    """Name of the model with a head."""
+    return head.replace(", ", "-") if LOSSES[head] else BASELINE
 
 
-def train_all(work: Path, budget: Budget) -> None:
-    """Train what is not trained yet."""
-    for name, head in HEADS.items():
-        if (folder_of(work, name) / "card.json").exists():
-            continue
-        print(f"training {name}", flush=True)
-        config = config_of(name, dict.fromkeys(TAUGHT, 1.0), budget)
-        encoder = config.encoder.model_copy(update={"head": HeadConfig(**head)})
-        train_on_sky(config.model_copy(update={"encoder": encoder}), folder_of(work, name))
-
-
-def posteriors(sky: Sky, survey: str, count: int) -> tuple[LabelPosterior, NDArray, float]:
-    """Calibrated posteriors of stars not trained on, the truth, and purity of their neighbours."""
-    stars = sky.stars("mixed", count, [11])
-    found, truth, embedding = [], [], []
-    for k in range(0, count, BATCH):
-        rows = np.arange(k, min(k + BATCH, count))
-        rng = np.random.default_rng([SEED, 12, k])
-        one = stars.take(rows)
-        views = [(sky.stream.instruments[survey], np.arange(len(rows)))]
-        batch = sky.stream.observed(one, views, rng, snr=SNR)
-        numbers = encode_views(sky.model.encoder, batch)
-        estimate = sky.model.physical(
-            *numbers[:3],
-            batch.snr,
-            rows.astype(str),
-            surveys=batch.instrument,
-            levels=numbers[3],
-        )
-        found.append(estimate.calibrated)
-        truth.append(sky.model.scale.unscale(batch.target.numpy()))
-        embedding.append(numbers[2])
-    return joined(found), np.concatenate(truth), purity(sky, embedding, truth)
-
-
-def joined(parts: Sequence[LabelPosterior]) -> LabelPosterior:
-    """All stars of several posteriors."""
-    levels = [part.levels for part in parts]
-    return LabelPosterior(
-        parts[0].names,
-        np.concatenate([part.mean for part in parts]),
-        np.concatenate([part.covariance for part in parts]),
-        np.concatenate([part.star_id for part in parts]),
-        None if levels[0] is None else np.concatenate(levels),  # type: ignore[arg-type]
-    )
-
-
-def purity(sky: Sky, embedding: list[NDArray], truth: list[NDArray]) -> float:
+def purity(work: Path, head: str, tried: dict[str, Tried]) -> dict[str, float]:
     """How far the labels of the nearest training stars are, relative to those of any, in Teff,
     log g and [Fe/H]: 1 if an embedding tells nothing."""
-    coverage_ = sky.model.coverage
-    assert coverage_.stars is not None
-    columns = [sky.names.index(name) for name in MAIN]
-    width = sky.model.scale.width[columns]
-    reference = coverage_.stars.select(MAIN).values / width
-    index, _ = coverage_.nearest(np.concatenate(embedding), NEIGHBOURS)
-    own = np.concatenate(truth)[:, columns] / width
-    near = np.linalg.norm(reference[index] - own[:, None], axis=2)
-    any_ = np.linalg.norm(reference[None, ::7] - own[:, None], axis=2)
-    return float(np.median(near) / np.median(any_))
+    model = load(folder_of(work, model_of(head)))
+    columns = [model.scale.names.index(name) for name in MAIN]
+    parts = [read(path) for path in kept(work, "train")[:REFERENCES]]
+    embedding = np.concatenate([encode_views(model.encoder, batch)[2] for batch in parts])
+    reference = np.concatenate([batch.target.numpy()[:, columns] for batch in parts])
+    near = Coverage.fit(embedding)
+    found = {}
+    for survey in SHOWN_OF:
+        own = model.scale.scale(tried[survey].truth)[:, columns]
+        index, _ = near.nearest(tried[survey].embedding, NEIGHBOURS)
+        distance = np.linalg.norm(reference[index] - own[:, None], axis=2)
+        any_ = np.linalg.norm(reference[None, ::7] - own[:, None], axis=2)
+        found[survey] = float(np.median(distance) / np.median(any_))
+    return found
 
 
 def rows_of(posterior: LabelPosterior, truth: NDArray) -> dict[str, dict[str, list[float]]]:
-    """By edge and label: bias, scatter, CRPS, share within 68.3 per cent, width of PIT."""
-    score, inside, place = (f(posterior, truth) for f in (crps, coverage, pit))
+    """By edge and label: bias, scatter, RMSE, CRPS, share within 68.3 per cent, width of PIT."""
+    score, place = crps(posterior, truth), pit(posterior, truth)
     rows: dict[str, dict[str, list[float]]] = {}
     for edge, (name, low, high) in EDGES.items():
         value = truth[:, posterior.index([name])[0]]
         use = (value > low) & (value < high)
+        own = LabelPosterior(
+            posterior.names,
+            posterior.mean[use],
+            posterior.covariance[use],
+            posterior.star_id[use],
+            None if posterior.levels is None else posterior.levels[use],
+        )
+        inside = coverage(own, truth[use])
         rows[edge] = {}
         for label in SHOWN:
             j = posterior.index([label])[0]
@@ -132,72 +84,94 @@ def rows_of(posterior: LabelPosterior, truth: NDArray) -> dict[str, dict[str, li
             rows[edge][label] = [
                 float(np.median(error)),
                 float(mad(error)),
-                float(np.nanmean(score[use, j])),
-                float(np.mean(inside[use, j])),
+                float(np.sqrt(np.mean(error**2))),
+                float(np.mean(score[use, j])),
+                float(inside[j]),
                 float(np.std(place[use, j]) * np.sqrt(12.0)),
             ]
     return rows
 
 
-def page(work: Path, budget: Budget, stars: int) -> list[str]:
+def survey_table(by_head: dict[str, Tried]) -> str:
+    """The table of a survey."""
+    numbers = {head: rows_of(one.posterior, one.truth) for head, one in by_head.items()}
+    body = []
+    for edge in EDGES:
+        for label in SHOWN:
+            for head, rows in numbers.items():
+                row, d = rows[edge][label], 1 if label == "teff" else 4
+                cells = [f"{row[0]:+.{d}f}", *(f"{x:.{d}f}" for x in row[1:4])]
+                body.append([edge, label, head, *cells, *(f"{x:.2f}" for x in row[4:])])
+    return table(
+        ["stars", "label", "head", "bias", "1.4826 MAD", "RMSE", "CRPS", "in 68.3 %", "PIT"], body
+    )
+
+
+def summary_table(found: dict[str, dict[str, Tried]]) -> str:
+    """CRPS of every head relative to the first, the mean over labels and surveys, by edge."""
+    first = next(iter(found))
+    body = []
+    for head, by_survey in found.items():
+        cells = []
+        for edge in EDGES:
+            ratios = [
+                np.divide(
+                    *(
+                        rows_of(found[h][s].posterior, found[h][s].truth)[edge][label][3]
+                        for h in (head, first)
+                    )
+                )
+                for s in by_survey
+                for label in SHOWN
+            ]
+            cells.append(f"{np.exp(np.mean(np.log(ratios))):.3f}")
+        body.append([head, *cells])
+    return table(["head", *EDGES], body)
+
+
+def page(work: Path) -> list[str]:
     """Sections of the page."""
-    found = {}
-    for name in HEADS:
-        if (folder_of(work, name) / "card.json").exists():
-            sky = read_sky(folder_of(work, name))
-            found[name] = {s: posteriors(sky, s, stars) for s in TAUGHT}
-    steps = budget.epochs * budget.steps
-    parts = [
+    heads = [head for head in LOSSES if finished(work, model_of(head))]
+    found = {head: try_out(work, model_of(head), SHOWN_OF) for head in heads}
+    near = {head: purity(work, head, found[head]) for head in heads}
+    sections = [
         f"""# Losses: what histograms, asymmetric focus and an ordered embedding change
 
 ```
-python benchmarks/unified_losses.py WORK --stars {stars} --page docs/results
+python benchmarks/kept_sky.py WORK && python benchmarks/learners.py WORK
+python benchmarks/unified_losses.py WORK docs/results
 ```
 
-{len(found)} models of one budget ({steps} steps of {budget.stars} stars, width {budget.width})
-and seed that differ in their heads, tried on {stars} new stars of the synthetic sky for each
-survey, S/N {SNR:g} a pixel. Histograms have 128 bins. *CRPS* is the continuous ranked probability
-score, in the units of the label, smaller is better; *in 68 %* the share of truths inside that
-central interval, *PIT* the standard deviation of the probability integral transform in units of a
-flat one: above 1 where uncertainties are too small. All are calibrated on other stars. *Neighbours*
-is how far the ten nearest training stars in the embedding are in Teff, log g and [Fe/H], relative
-to any training stars.""",
+{len(found)} models of width {BASE.encoder.width} and one seed that differ in their heads. Each has
+learnt from the same {BASE.sky.steps * STARS:,} stars of the synthetic sky, seen
+{BASE.training.epochs} times, and is tried on {TEST} others, at S/N {SNR:g} a pixel. Histograms
+have 128 bins. All start from the same first fits, so that what differs is what a head makes of
+them. *CRPS* is the continuous ranked probability score, in the units of the label, smaller is
+better; *in 68.3 %* the share of truths inside that central interval, *PIT* the standard deviation
+of the probability integral transform in units of a flat one: above 1 where uncertainties are too
+small. All are recalibrated on other stars, of skies with errors of lines, which the test stars do
+not have. *Neighbours* is how far the ten nearest training stars in the embedding are in Teff, log g
+and [Fe/H], relative to any training stars.""",
         remarks("summary"),
+        "## CRPS relative to the normal head\n\nGeometric mean over "
+        f"{', '.join(SHOWN)} and {', '.join(SHOWN_OF)}.\n\n{summary_table(found)}",
     ]
-    for survey in TAUGHT:
-        body = []
-        for edge in EDGES:
-            for label in SHOWN:
-                for name, by_survey in found.items():
-                    posterior, truth, _ = by_survey[survey]
-                    row = rows_of(posterior, truth)[edge][label]
-                    digits = 0 if label == "teff" else 3
-                    body.append(
-                        [edge, label, name, *(f"{x:.{digits}f}" for x in row[:2])]
-                        + [f"{row[2]:.{digits + (label == 'teff')}f}"]
-                        + [f"{x:.2f}" for x in row[3:]]
-                    )
-        head = ["stars", "label", "head", "bias", "1.4826 MAD", "CRPS", "in 68 %", "PIT"]
-        parts += [f"## {survey}", table(head, body)]
-    near = [[name, *(f"{of[s][2]:.2f}" for s in TAUGHT)] for name, of in found.items()]
-    parts += ["## Neighbours", table(["head", *TAUGHT], near)]
-    return parts
+    for survey in SHOWN_OF:
+        sections += [
+            f"## {survey}",
+            survey_table({head: one[survey] for head, one in found.items()}),
+        ]
+    rows = [[head, *(f"{one[s]:.2f}" for s in SHOWN_OF)] for head, one in near.items()]
+    return [*sections, "## Neighbours", table(["head", *SHOWN_OF], rows)]
 
 
 def main() -> None:
-    """Train, or write the page."""
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("work", type=Path)
-    parser.add_argument("--stars", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=Budget.epochs)
-    parser.add_argument("--page", type=Path)
+    parser.add_argument("output", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    budget = Budget(epochs=given.epochs)
-    if given.page is None:
-        train_all(given.work, budget)
-    else:
-        write_page(given.page / "unified_losses.md", page(given.work, budget, given.stars))
+    write_page(given.output / "unified_losses.md", page(given.work))
 
 
 if __name__ == "__main__":
