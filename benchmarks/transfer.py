@@ -1,13 +1,14 @@
 """How many stars bring a model to the label scale of a survey that it was not trained on?
 
     python benchmarks/transfer.py START STORE WORK --choose      # settings, on training stars alone
-    python benchmarks/transfer.py START STORE WORK               # the runs; again to continue
-    python benchmarks/transfer.py START STORE WORK --page docs/results
+    python benchmarks/transfer.py START STORE WORK --small KEPT  # the runs; again to continue
+    python benchmarks/transfer.py START STORE WORK --small KEPT --page docs/results
 
 START is a model that has seen no real spectrum, STORE an ingested survey with the splits ``train``
-and ``val``, WORK a folder for ``runs.jsonl``: one line a run, and no run is done twice. Settings
-are chosen by stars of the training split that the models they are chosen for do not see; the
-validation split is looked at once, by the final runs.
+and ``val``, WORK a folder for ``runs.jsonl``: one line a run, and no run is done twice. KEPT has
+the small models of ``learners.py``, one of each head, all taught by the same simulated stars.
+Settings are chosen by stars of the training split that the models they are chosen for do not see;
+the validation split is looked at once, by the final runs.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ DRAWS, DRAWS_OF_ALL = 5, 1
 BATCH, VERSIONS = 16, 6
 SELECTION = 0.25  # of the training stars, to choose settings by
 
-NEW_GAUSSIAN = {"kind": "gaussian", "bins": 63}  # `bins` is nothing to it: so it counts as new
-BINNED = {"kind": "binned"}
-HEADS: dict[str, dict[str, Any]] = {
-    "new head: Gaussian": NEW_GAUSSIAN,
-    "new head: binned": BINNED,
-    "new head: binned, asymmetric": {**BINNED, "asymmetric": True},
-    "new head: binned, asymmetric, embedding": {**BINNED, "asymmetric": True, "embedding": 0.1},
+# small models of `learners.py`, which differ in their heads alone
+HEADS = {
+    "small: normal": "base",
+    "small: normal, embedding": "gaussian-embedding",
+    "small: binned": "binned",
+    "small: binned, asymmetric": "binned-asymmetric",
+    "small: binned, asymmetric, embedding": "binned-asymmetric-embedding",
 }
 RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
@@ -116,20 +117,16 @@ def fitted(
     variant: str, settings: Settings, stars: Sample, start: Start, seed: int
 ) -> tuple[NDArray, Any]:
     """Return a function of a sample, its estimates (N, 3) in physical units."""
-    encoder: dict[str, Any] = {}
     transfer: dict[str, Any] = {"start": "given", "rank": settings.rank}
     if variant in RECIPES:
         transfer["recipe"] = RECIPES[variant]
     elif variant == UNTAUGHT:
         transfer["observed"] = False
-    elif variant in HEADS:
-        encoder["head"] = HEADS[variant]
     batch = min(BATCH, len(stars))
     config = TrainConfig.model_validate(
         {
             "name": variant,
             "data": {"store": "given", "labels": NAMES, "selection": 0.0, "calibration": 0.0},
-            "encoder": encoder,
             "augmentation": {"versions": VERSIONS},
             "transfer": transfer,
             "training": {
@@ -173,6 +170,9 @@ def metrics(residual: NDArray) -> dict[str, dict[str, float]]:
             "outliers": float(np.mean(np.abs(column) > limit)),
         }
     return found
+
+
+Starts = dict[str, Start]  # of every variant
 
 
 class Runs:
@@ -307,11 +307,11 @@ def chosen(runs: Runs, variant: str, size: int) -> Settings:
     return Settings(**{**best, "steps": STEPS[size]})
 
 
-def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> None:
+def final(runs: Runs, survey: Survey, starts: Starts, variants: Sequence[str]) -> None:
     """Do all runs, the first draw of everything first."""
     for variant in (AS_IS, FIRST):
         if variant in variants:
-            run(runs, survey, start, "final", variant, 0, 0, Settings())
+            run(runs, survey, starts[variant], "final", variant, 0, 0, Settings())
     for draw in range(DRAWS):
         for size in ORDER:
             for variant in variants:
@@ -319,7 +319,7 @@ def final(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) -> 
                     continue
                 untrained = variant in (SHIFTED, TAUGHT)
                 settings = Settings() if untrained else chosen(runs, variant, size)
-                run(runs, survey, start, "final", variant, size, draw, settings)
+                run(runs, survey, starts[variant], "final", variant, size, draw, settings)
 
 
 def cell(records: Sequence[dict[str, Any]], name: str) -> str:
@@ -342,14 +342,14 @@ def cell(records: Sequence[dict[str, Any]], name: str) -> str:
     return f"{with_spread('bias', '+')} / {with_spread('mad', '')} / {rmse} / {outliers:.0f} %"
 
 
-def tables(runs: Runs, start: Start, variants: Sequence[str]) -> str:
+def tables(runs: Runs, starts: Starts, variants: Sequence[str]) -> str:
     """One table a label."""
     parts = []
     for name in NAMES:
         rows = []
         for variant in variants:
             found = [
-                runs.of(role="final", variant=variant, size=size, start=start.sha256)
+                runs.of(role="final", variant=variant, size=size, start=starts[variant].sha256)
                 for size in SIZES
             ]
             none: list[dict[str, Any]] = []
@@ -381,15 +381,16 @@ def settings_table(runs: Runs, variants: Sequence[str]) -> str:
     return table(head, rows)
 
 
-def figure(runs: Runs, start: Start, variants: Sequence[str], total: int, path: Path) -> None:
+def figure(runs: Runs, starts: Starts, variants: Sequence[str], total: int, path: Path) -> None:
     """Error against the number of stars."""
     with plt.rc_context(STYLE):
         drawing, axes = plt.subplots(1, 3, figsize=(11, 4.2), layout="constrained")
         for axis, name in zip(axes, NAMES, strict=True):
             for k, variant in enumerate(v for v in variants if v != AS_IS):
                 points = []
+                sha256 = starts[variant].sha256
                 for size in SIZES:
-                    found = runs.of(role="final", variant=variant, size=size, start=start.sha256)
+                    found = runs.of(role="final", variant=variant, size=size, start=sha256)
                     errors = [
                         np.hypot(one["metrics"][name]["bias"], one["metrics"][name]["mad"])
                         for one in found
@@ -421,11 +422,11 @@ def figure(runs: Runs, start: Start, variants: Sequence[str], total: int, path: 
         plt.close(drawing)
 
 
-def page(runs: Runs, survey: Survey, start: Start, variants: Sequence[str], output: Path) -> Path:
+def page(runs: Runs, survey: Survey, starts: Starts, variants: Sequence[str], output: Path) -> Path:
     """Write the page and its figure."""
     (output / "figures").mkdir(parents=True, exist_ok=True)
-    stars = len(np.unique(survey.every.labels.star_id))
-    figure(runs, start, variants, stars, output / "figures" / "transfer.png")
+    stars, start = len(np.unique(survey.every.labels.star_id)), starts[AS_IS]
+    figure(runs, starts, variants, stars, output / "figures" / "transfer.png")
     limits = ", ".join(
         f"{limit:g} {LABELS[name].unit} in {name}"
         for name, limit in zip(NAMES, LIMITS, strict=True)
@@ -442,8 +443,9 @@ those of 30 and so on; of all stars {DRAWS_OF_ALL} seeds. Errors are against LAS
 {len(survey.validation)} spectra of `val` with S/N_g > {SNR_CUT:g} and LASP Teff < {TEFF_CUT:g} K.
 
 Learning rates were chosen at {CHOSEN_AT} stars with {SELECTION:.0%} of the training stars, which
-the models that they were chosen with had not seen, from other draws than those of the result. New
-heads have the rate of *all weights*. The numbers of steps
+the models that they were chosen with had not seen, from other draws than those of the result.
+*Small* models have the rate of *all weights*: of width 64, they differ in their heads alone, and
+each has learnt, with its head, from the same 20,000 simulated stars. The numbers of steps
 of 16 spectra were set before: {", ".join(f"{n} for {k or 'all'}" for k, n in STEPS.items())} stars.
 The validation stars played no part in it.
 
@@ -456,7 +458,7 @@ deviation of one draw; *{FIRST}* is `weights/lamost-dr10`, trained on all stars 
     sections = [
         introduction,
         "![Error against the number of stars](figures/transfer.png)",
-        tables(runs, start, variants),
+        tables(runs, starts, variants),
         remarks("results"),
         "## Settings\n\n" + settings_table(runs, variants),
         remarks("settings"),
@@ -472,21 +474,27 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("work", type=Path)
     parser.add_argument("--choose", action="store_true", help="try settings on training stars")
+    parser.add_argument("--small", type=Path, help="folder of learners.py, with a model a head")
     parser.add_argument("--page", type=Path, help="write the page into this folder")
-    parser.add_argument("--variants", default="", help="some of them, by commas")
+    parser.add_argument("--variants", default="", help="some of them, by semicolons")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     start = read_start(TransferConfig(start=options.start))
     survey, runs = read_survey(options.store), Runs(options.work / "runs.jsonl")
-    every = [AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT, *HEADS]
-    variants = [one.strip() for one in options.variants.split(",") if one] or every
+    starts: Starts = dict.fromkeys(
+        (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT), start
+    )
+    if options.small:
+        small = {name: options.small / folder for name, folder in HEADS.items()}
+        starts |= {n: read_start(TransferConfig(start=str(path))) for n, path in small.items()}
+    variants = [one.strip() for one in options.variants.split(";") if one] or list(starts)
     if options.choose:
         choose(runs, survey, start, [v for v in variants if v in (SCRATCH, *RECIPES)])
     elif options.page:
-        print(page(runs, survey, start, variants, options.page))
+        print(page(runs, survey, starts, variants, options.page))
     else:
-        final(runs, survey, start, variants)
+        final(runs, survey, starts, variants)
 
 
 if __name__ == "__main__":

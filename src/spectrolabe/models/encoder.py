@@ -254,7 +254,7 @@ class Encoder(nn.Module):
 
     def _embed(self, tokens: Tokens, content: Tensor, physics: Tensor | None = None) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
-        filters, offset = self._wavelength_table(tokens.places)
+        gain, offset = self._wavelength_table(tokens.places)
         parts = (
             tokens.log_snr - 4.0,
             tokens.coverage.mean(dim=-1) - 1.0,
@@ -262,7 +262,8 @@ class Encoder(nn.Module):
             tokens.log_resolution,
         )
         x = self.quality(torch.stack(parts, dim=-1)) + F.embedding(tokens.place, offset)
-        x = x + _filtered(content, tokens.place, filters)
+        read = self.content(content) * F.embedding(tokens.place, gain)
+        x = x + read.unflatten(2, (-1, x.shape[2])).sum(dim=2)
         if physics is not None:
             x = x + self.physics(physics)
         for layer in self.token_layers:
@@ -270,24 +271,12 @@ class Encoder(nn.Module):
         return x
 
     def _wavelength_table(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """What reads the pixels of a token at each of P wavelengths: (P, NODES, D) and (P, D)."""
+        """Gains of the filters, (P, filters D), and what is added, (P, D), at P wavelengths."""
         wavelength, resolution = places[:, :1], places[:, 1:]
         phase = wavelength * self.frequency
         table = self.place(torch.cat([phase.sin(), phase.cos(), resolution - 8.0], dim=1))
         width = self.latents.shape[1]
-        gain = 1.0 + table[:, :-width].unflatten(1, (-1, width))  # (P, filters, D)
-        weight = self.content.weight.unflatten(0, (-1, width))  # (filters, D, NODES)
-        filters = torch.einsum("pfd,fdn->pnd", gain, weight)
-        bias = self.content.bias.unflatten(0, (-1, width))
-        return filters, table[:, -width:] + (gain * bias).sum(dim=1)
-
-
-def _filtered(content: Tensor, place: Tensor, filters: Tensor) -> Tensor:
-    """Content of tokens, (B, T, NODES), read by the filters of their places: (B, T, D)."""
-    spectra = torch.arange(len(place), device=place.device)[:, None].expand_as(place)
-    of_place = content.new_zeros(len(filters), len(place), content.shape[2])
-    of_place[place, spectra] = content  # a spectrum has each place once
-    return torch.bmm(of_place, filters)[place, spectra]
+        return 1.0 + table[:, :-width], table[:, -width:]
 
 
 def _rows_of(tokens: Tokens, spectrum: Tensor) -> Tokens:
