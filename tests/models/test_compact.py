@@ -46,6 +46,19 @@ def test_predictions_are_what_an_instrument_sees(resolution):
     assert error.square().mean().sqrt() < 0.03 * signal.square().mean().sqrt()
 
 
+def test_what_is_kept_is_bounded_and_does_not_change_a_fit(monkeypatch):
+    tokens = [spectrum_tokens(TRUE, r, snr=60.0) for r in (1800.0, 7000.0)]
+    kept = compact_lines()
+    expected = [first_fit(kept, [one], ONE, ONE).labels for one in tokens]
+    assert len(kept._tables) > 1
+    monkeypatch.setattr("spectrolabe.models.compact.MOST_TABLES", 1)
+    found = compact_lines()
+    for _ in range(2):
+        for one, labels in zip(tokens, expected, strict=True):
+            torch.testing.assert_close(first_fit(found, [one], ONE, ONE).labels, labels)
+            assert len(found._tables) == 1
+
+
 def test_the_slope_with_velocity_is_that_of_predictions():
     tokens = spectrum_tokens(TRUE, 7000.0)
     seen = Explained(tokens, ONE, compact_lines())
