@@ -81,7 +81,7 @@ def _learners() -> dict[str, Learner]:
         found[f"width-{width}"] = Learner({"width": width, "blocks": blocks, "latents": latents})
     found["stars-1/16"] = Learner(share=1 / 16, passes=16 * BASE.training.epochs)
     found["stars-1/4"] = Learner(share=1 / 4, passes=4 * BASE.training.epochs)
-    for passes in (1, 8):
+    for passes in (1, 4):
         found[f"passes-{passes}"] = Learner(passes=passes)
     return found
 

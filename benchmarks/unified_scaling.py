@@ -23,7 +23,7 @@ from unified_sky import MAIN, SURVEYS, abundances
 
 GROUPS = {
     "stars": ("stars-1/16", "stars-1/4", BASELINE),
-    "passes": ("passes-1", BASELINE, "passes-8"),
+    "passes": ("passes-1", BASELINE, "passes-4"),
     "width": ("width-32", BASELINE, "width-128"),
 }
 FIT = "first fit alone"

@@ -8,8 +8,10 @@ import torch
 
 from spectrolabe.config import CompactMaking, SkyTrainConfig, StreamConfig
 from spectrolabe.errors import InputError
+from spectrolabe.models.checkpoint import load
 from spectrolabe.models.compact import FINEST
 from spectrolabe.models.projection import emulated_flux
+from spectrolabe.models.released import find_model
 from spectrolabe.models.tokens import node_width
 from spectrolabe.training import compact
 from spectrolabe.training.compact import compact_spectra
@@ -99,3 +101,11 @@ def test_a_model_without_them_cannot_lend_them(stream, tmp_path):
     config = SkyTrainConfig(name="small", compact="lamost-dr10")
     with pytest.raises(InputError, match="compact spectra"):
         compact_spectra(config, stream, tmp_path)
+
+
+def test_a_sky_takes_those_of_a_model_without_what_real_stars_taught_it(stream):
+    lent = load(find_model("unified-v1")).encoder.guesser.compact
+    assert lent.observed.count
+    taken = compact_spectra(SkyTrainConfig(name="small", compact="unified-v1"), stream, None)
+    assert taken.observed.count == 0
+    assert torch.equal(taken.packed, lent.packed)

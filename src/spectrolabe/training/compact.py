@@ -22,6 +22,7 @@ from spectrolabe.config import CompactConfig, CompactMaking, SkyTrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load, write_file
 from spectrolabe.models.compact import CompactSpectra
+from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import find_model
 from spectrolabe.training.amounts import COMMON, AmountsTask, Shown, learnt_amounts
 from spectrolabe.training.node_spectra import NodeScale, NodeSpectra, each_spectrum
@@ -63,6 +64,7 @@ def compact_spectra(
         guesser = load(path).encoder.guesser
         if guesser is None:
             raise InputError(path, expected="a model with compact spectra", found="none")
+        guesser.compact.observed = Observed()  # a new sky has not been taught by real stars
         return guesser.compact
     if folder is None:
         return make_compact(stream, config.making, None, progress=progress)
