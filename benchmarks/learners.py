@@ -130,14 +130,12 @@ def train(work: Path, name: str) -> None:
     known = np.isfinite(seen.residual).any(axis=1)
     seen = Seen(*(column[known] for column in seen))
     recalibration = Recalibration.fit(seen.residual, seen.sigma, seen.snr, seen.survey.tolist())
-    parameters = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     card = {
         "name": name,
         "encoder": task.config.encoder.model_dump(),
         "configuration": task.config.model_dump(mode="json"),
         "training_data": {"stars": len(task.files) * STARS, "surveys": list(task.surveys)},
         "steps": task.steps * task.config.training.epochs,
-        "parameters": parameters,
     }
     coverage = Coverage.fit(seen.embedding)
     save_estimator(Estimator(encoder, task.stream.scale, recalibration, coverage, card), output)

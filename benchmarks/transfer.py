@@ -61,6 +61,7 @@ RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
 TAUGHT = "first fit taught, weights as they are"
 UNTAUGHT = "all weights, first fit untaught"
+TOGETHER, MEMBERS = "all weights, mean of five", 5  # that differ in their seeds
 FIRST = "first-light model"  # weights/lamost-dr10: from scratch, all stars, 6,000 steps
 
 
@@ -233,6 +234,8 @@ def run(
         estimates = _taught(start, stars)
     elif variant in (AS_IS, SHIFTED):
         estimates = _as_it_is(start, stars, variant == SHIFTED)
+    elif variant == TOGETHER:
+        estimates = _together(settings, stars, start, draw)
     else:
         estimates = fitted(variant, settings, stars, start, draw)
     residual = estimates(sample) - sample.labels.values
@@ -251,6 +254,13 @@ def _as_it_is(start: Start, stars: Sample, shifted: bool) -> Any:
 
     shift = np.median(stars.labels.values - estimates(stars), axis=0) if shifted else 0.0
     return lambda sample: estimates(sample) + shift
+
+
+def _together(settings: Settings, stars: Sample, start: Start, draw: int) -> Any:
+    members = [
+        fitted("all weights", settings, stars, start, 1000 * (k + 1) + draw) for k in range(MEMBERS)
+    ]
+    return lambda sample: np.mean([member(sample) for member in members], axis=0)
 
 
 def _taught(start: Start, stars: Sample) -> Any:
@@ -297,7 +307,7 @@ def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) ->
 
 def chosen(runs: Runs, variant: str, size: int) -> Settings:
     """Return the settings of the smallest error on stars kept apart; others have those of full."""
-    variant = "all weights" if variant in (*HEADS, UNTAUGHT) else variant
+    variant = "all weights" if variant in (*HEADS, UNTAUGHT, TOGETHER) else variant
     tried: dict[str, list[float]] = {}
     for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT):
         tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
@@ -483,7 +493,7 @@ def main() -> None:
     start = read_start(TransferConfig(start=options.start))
     survey, runs = read_survey(options.store), Runs(options.work / "runs.jsonl")
     starts: Starts = dict.fromkeys(
-        (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT), start
+        (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT, TOGETHER), start
     )
     if options.small:
         small = {name: options.small / folder for name, folder in HEADS.items()}

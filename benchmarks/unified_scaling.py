@@ -7,16 +7,22 @@ python benchmarks/unified_scaling.py WORK docs/results
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from figures import STYLE
 from kept_sky import BASE, BATCHES, SNR, STARS, TEST, kept, read
-from learners import BASELINE, LEARNERS, Tried, finished, folder_of, try_out
+from learners import BASELINE, LEARNERS, folder_of
 from pages import remarks, table, write_page
 from spectrolabe.models.checkpoint import load
+from spectrolabe.models.estimator import Estimator
+from spectrolabe.training.pretrain import encode_views
+from spectrolabe.training.sky import SkyBatch
 from spectrolabe.validation.metrics import mad
 from unified_accuracy import digits
 from unified_sky import MAIN, SURVEYS, abundances
@@ -29,89 +35,116 @@ GROUPS = {
 FIT = "first fit alone"
 
 
-def scatters(one: Tried) -> dict[str, float]:
-    """Scatter of the main labels, and the median of that of abundances."""
-    names = list(one.posterior.names)
-    error = one.posterior.mean - one.truth
+Mean = Callable[[Estimator, SkyBatch], NDArray]
+Scatters = dict[str, dict[str, float]]  # by survey and label
+
+
+def scatters(names: Sequence[str], error: NDArray) -> dict[str, float]:
+    """Scatter of the main labels, and the median of that of abundances, of errors (N, L)."""
     found = {name: mad(error[:, names.index(name)]) for name in MAIN}
     own = [mad(error[:, names.index(name)]) for name in abundances(names)]
     return {**found, "[X/Fe]": float(np.median(own))}
 
 
-def first_fits(work: Path) -> dict[str, dict[str, float]]:
-    """Scatters of what every model starts from."""
-    model = load(folder_of(work, BASELINE))
-    names, guesser = list(model.names), model.encoder.guesser
-    assert guesser is not None
-    found: dict[str, dict[str, float]] = {}
+def tried(work: Path, kind: str, model: Estimator, mean: Mean) -> Scatters:
+    """Scatters of what a model says of views of a part of the kept sky, by survey."""
+    found = {}
     for survey in SURVEYS:
-        batches = [read(path) for path in kept(work, "test", (survey,))]
-        told = [guesser(batch.fit).prior.mean.numpy() for batch in batches]
-        truth = np.concatenate([batch.target.numpy() for batch in batches])
-        error = model.scale.width * (np.concatenate(told) - truth)
-        all_ = {name: mad(error[:, names.index(name)]) for name in (*MAIN, *abundances(names))}
-        own = float(np.median([all_[name] for name in abundances(names)]))
-        found[survey] = {**{name: all_[name] for name in MAIN}, "[X/Fe]": own}
+        errors = []
+        for path in kept(work, kind, (survey,)):
+            batch = read(path)
+            rows = np.array(batch.instrument) == survey
+            errors.append(mean(model, batch)[rows] - batch.target.numpy()[rows])
+        found[survey] = scatters(model.names, np.concatenate(errors) * model.scale.width)
     return found
 
 
-def relative(found: dict[str, dict[str, float]], other: dict[str, dict[str, float]]) -> float:
+def of_model(model: Estimator, batch: SkyBatch) -> NDArray:
+    """Scaled labels, (V, L)."""
+    return encode_views(model.encoder, batch)[0]
+
+
+@torch.inference_mode()
+def of_first_fit(model: Estimator, batch: SkyBatch) -> NDArray:
+    """The same of what every model starts from."""
+    assert model.encoder.guesser is not None
+    assert batch.fit is not None
+    return np.asarray(model.encoder.guesser(batch.fit).prior.mean.numpy())
+
+
+def relative(found: Scatters, other: Scatters) -> float:
     """Ratio of scatters, the geometric mean over surveys and labels."""
     ratios = [found[s][label] / other[s][label] for s in found for label in found[s]]
     return float(np.exp(np.mean(np.log(ratios))))
 
 
-def figure(ratios: dict[str, float], numbers: dict[str, list[float]], path: Path) -> None:
+def figure(both: tuple[dict[str, float], ...], numbers: dict[str, list[float]], path: Path) -> None:
     """Relative scatter against stars, passes and parameters."""
     with plt.rc_context(STYLE):
-        drawing, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", sharey=True)
+        drawing, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained", sharey=True)
         what = ("simulated stars", "passes over the same stars", "trained parameters")
+        kinds = (("clean spectra, S/N 50", "#1f6fa8"), ("spectra as taught", "#c8402f"))
         for axis, group, label in zip(axes, GROUPS, what, strict=True):
-            names = [name for name in GROUPS[group] if name in ratios]
-            axis.plot(numbers[group][: len(names)], [ratios[name] for name in names], "o-", ms=4)
-            axis.axhline(ratios[FIT], color="0.6", lw=1, ls="--")
+            for ratios, (kind, colour) in zip(both, kinds, strict=True):
+                y = [ratios[name] for name in GROUPS[group]]
+                axis.plot(numbers[group], y, "o-", ms=4, color=colour, label=kind)
+                axis.axhline(ratios[FIT], color=colour, lw=1, ls="--")
             axis.set(xscale="log", xlabel=label)
         axes[0].set_ylabel("scatter over that of `base`")
-        axes[0].annotate("first fit alone", (0.03, ratios[FIT]), xycoords=("axes fraction", "data"))
+        axes[2].plot([], [], color="0.4", lw=1, ls="--", label=FIT)
+        axes[2].legend(fontsize=7)
         drawing.savefig(path, dpi=110)
         plt.close(drawing)
 
 
-def page(work: Path, output: Path) -> list[str]:
+def page(work: Path, also: Sequence[Path], output: Path) -> list[str]:
     """Sections of the page."""
     wanted = list(dict.fromkeys(name for group in GROUPS.values() for name in group))
-    done = [name for name in wanted if finished(work, name)]
-    found = {FIT: first_fits(work)}
-    found |= {name: {s: scatters(t) for s, t in try_out(work, name).items()} for name in done}
+    models = {name: load(folder_of(work, name)) for name in wanted}
+    models |= {path.name: load(path) for path in also}
+    cards = {name: model.card for name, model in models.items()}
+    parameters = {
+        name: sum(
+            p.numel() for n, p in model.encoder.named_parameters() if not n.startswith("guesser")
+        )
+        for name, model in models.items()
+    }
+    ways: dict[str, tuple[Estimator, Mean]] = {FIT: (models[BASELINE], of_first_fit)}
+    ways |= {name: (model, of_model) for name, model in models.items()}
+    found = {name: tried(work, "test", *way) for name, way in ways.items()}
+    rough = {name: tried(work, "calibration", *way) for name, way in ways.items()}
     ratios = {name: relative(one, found[BASELINE]) for name, one in found.items()}
-    cards = {name: load(folder_of(work, name)).card for name in done}
+    as_taught = {name: relative(one, rough[BASELINE]) for name, one in rough.items()}
     numbers: dict[str, list[float]] = {
         "stars": [LEARNERS[n].share * BATCHES * STARS for n in GROUPS["stars"]],
         "passes": [float(LEARNERS[n].passes) for n in GROUPS["passes"]],
-        "width": [float(cards[n]["parameters"]) for n in GROUPS["width"] if n in cards],
+        "width": [float(parameters[n]) for n in GROUPS["width"]],
     }
     (output / "figures").mkdir(parents=True, exist_ok=True)
-    figure(ratios, numbers, output / "figures" / "unified_scaling.png")
+    figure((ratios, as_taught), numbers, output / "figures" / "unified_scaling.png")
     rows = []
     for name, by_survey in found.items():
         card = cards.get(name)
         cells = ["–"] * 3
         if card is not None:
+            training = card["configuration"]["training"]
+            steps = card.get("steps", training["epochs"] * card["configuration"]["sky"]["steps"])
             stars = card["training_data"]["stars"]
-            cells = [f"{card['parameters'] / 1e6:.2f}", f"{stars:,}", f"{card['steps']:,}"]
+            cells = [f"{parameters[name] / 1e6:.2f}", f"{stars:,}", f"{steps:,}"]
         for survey in SURVEYS:
             one = by_survey[survey]
             cells.append(
                 " / ".join(f"{one[k]:.{digits(k)}f}" for k in MAIN) + f" / {one['[X/Fe]']:.3f}"
             )
-        rows.append([name, *cells, f"{ratios[name]:.3f}"])
-    head = ["model", "million parameters", "stars", "steps", *SURVEYS, "relative scatter"]
+        rows.append([name, *cells, f"{ratios[name]:.3f}", f"{as_taught[name]:.3f}"])
+    head = ["model", "million parameters", "stars", "steps", *SURVEYS]
+    head += ["relative scatter", "of spectra as taught"]
     return [
         f"""# What more stars, more steps and more parameters buy
 
 ```
 python benchmarks/kept_sky.py WORK && python benchmarks/learners.py WORK
-python benchmarks/unified_scaling.py WORK docs/results
+python benchmarks/unified_scaling.py WORK docs/results --also {" ".join(p.name for p in also)}
 ```
 
 Models that learn from {BATCHES * STARS:,} stars of one kept sky, or a part of them, in steps of
@@ -119,6 +152,8 @@ Models that learn from {BATCHES * STARS:,} stars of one kept sky, or a part of t
 times. Parts of the sky are learnt from as many times more often: the number of steps is the same.
 Tried on {TEST} other stars at S/N {SNR:g}. Each cell: 1.4826 MAD of Teff [K] / log g / [Fe/H] /
 median over [X/Fe]. *Relative scatter*: to `base`, the geometric mean over surveys and these four.
+*As taught*: of other stars with S/N 6 to 300, wrong lines, scattered light, lost arms and pixels,
+wrong R. *{FIT}*: what all start from.
 
 {table(head, rows)}
 
@@ -133,8 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("work", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="models of the same sky")
     given = parser.parse_args()
-    write_page(given.output / "unified_scaling.md", page(given.work, given.output))
+    write_page(given.output / "unified_scaling.md", page(given.work, given.also, given.output))
 
 
 if __name__ == "__main__":
