@@ -20,7 +20,7 @@ from spectrolabe import surveys
 from spectrolabe.labels import Labels
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["Sample", "lamost", "lamost_mrs", "miles", "repeat_pairs"]
+__all__ = ["Sample", "in_range", "lamost", "lamost_mrs", "miles", "repeat_pairs"]
 
 MILES_KEYWORDS = """MEDIUM = "air"
 FRAME = "rest"
@@ -30,6 +30,9 @@ FWHM = 2.5
 SNR = 100
 """
 MILES_SIGMA = (100.0, 0.2, 0.1)  # K, dex, dex: scatter of the compilation (Cenarro+ 2007)
+
+
+SKY_RANGE = {"teff": (4100.0, 7600.0), "logg": (0.5, 4.9), "fe_h": (-2.5, 0.5)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,15 @@ def miles(folder: Path) -> Sample:
     sigma = np.broadcast_to(MILES_SIGMA, values.shape)
     labels = Labels(names, values, sigma, np.asarray(table["name"], dtype=str))
     return Sample(spectra, labels, np.full(len(table), np.nan), labels.star_id)
+
+
+def in_range(sample: Sample) -> Sample:
+    """Return the stars whose labels are such as the synthetic sky has."""
+    inside = [
+        (sample.labels[name] > low) & (sample.labels[name] < high)
+        for name, (low, high) in SKY_RANGE.items()
+    ]
+    return sample.take(np.logical_and.reduce(inside))
 
 
 def lamost_mrs(folder: Path) -> tuple[list[list[Spectrum]], list[list[Spectrum]]]:

@@ -28,7 +28,7 @@ from reference_stars import (
     galah_star,
     rvs_star,
 )
-from samples import Sample, lamost, miles, repeat_pairs
+from samples import SKY_RANGE, Sample, in_range, lamost, miles, repeat_pairs
 from spectrolabe import surveys
 from spectrolabe.catalogue.schema import BAD, ResultFlag
 from spectrolabe.labels import LABELS
@@ -37,7 +37,6 @@ from spectrolabe.models.estimator import Estimator
 from spectrolabe.spectra import Spectrum
 
 SNR_CUT, TEFF_RANGE = 30.0, (4200.0, 7500.0)
-SKY_RANGE = {"teff": (4100.0, 7600.0), "logg": (0.5, 4.9), "fe_h": (-2.5, 0.5)}
 RESOLUTIONS = (1800.0, 11500.0, 28000.0)
 REALISATIONS, SNR, SEED = 3, 100.0, 21
 SHOWN = ("c_fe", "mg_fe", "si_fe", "ca_fe", "ti_fe", "ni_fe", "v_broad")
@@ -111,14 +110,7 @@ models that learnt from LAMOST.
 
 def miles_section(models: Models, folder: Path) -> str:
     """Library stars within the range of the sky."""
-    sample = miles(folder / "miles")
-    inside = np.logical_and.reduce(
-        [
-            (sample.labels[n] > low) & (sample.labels[n] < high)
-            for n, (low, high) in SKY_RANGE.items()
-        ]
-    )
-    sample = sample.take(inside)
+    sample = in_range(miles(folder / "miles"))
     rows = {n: measured(tried(m, sample), truth_sigma=True) for n, m in models.items()}
     return f"""## MILES
 
