@@ -66,7 +66,6 @@ RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
 TAUGHT = "first fit taught, weights as they are"
 UNTAUGHT = "all weights, first fit untaught"
-TOGETHER, MEMBERS = "all weights, mean of five", 5  # that differ in their seeds
 OTHER = (AS_IS, TAUGHT, "all weights", UNTAUGHT)  # tried on the library
 FIRST = "first-light model"  # weights/lamost-dr10: from scratch, all stars, 6,000 steps
 
@@ -254,37 +253,32 @@ def run(
         return
     began = time.monotonic()
     stars = survey.drawn(size, draw, choosing=role == "choose")
-    models = models_of(variant, settings, stars, start, draw)
+    model = model_of(variant, settings, stars, start, draw)
     if role == "other":
         assert survey.others is not None
-        found = [model.of_others(start, survey.others.spectra) for model in models]
+        found = model.of_others(start, survey.others.spectra)
         truth = survey.others.labels.select(NAMES).values
     else:
         sample = survey.selection if role == "choose" else survey.validation
-        found = [model.estimates(sample) for model in models]
+        found = model.estimates(sample)
         truth = sample.labels.values
-    residual = np.mean(found, axis=0) - truth
+    residual = found - truth
     if variant == SHIFTED:
-        residual += np.median(stars.labels.values - models[0].estimates(stars), axis=0)
+        residual += np.median(stars.labels.values - model.estimates(stars), axis=0)
     seconds = round(time.monotonic() - began, 1)
     runs.add({**key, "spectra": len(stars), "seconds": seconds, "metrics": metrics(residual)})
 
 
-def models_of(
-    variant: str, settings: Settings, stars: Sample, start: Start, draw: int
-) -> list[Model]:
-    """Return the models whose mean is what a variant says."""
+def model_of(variant: str, settings: Settings, stars: Sample, start: Start, draw: int) -> Model:
+    """Return what a variant makes of a draw of stars."""
     if variant == FIRST:
         known = load(find_model("lamost-dr10"))
-        return [Model(known.encoder, known.scale)]
+        return Model(known.encoder, known.scale)
     if variant in (AS_IS, SHIFTED):
-        return [Model(start.estimator.encoder, start.estimator.scale)]
+        return Model(start.estimator.encoder, start.estimator.scale)
     if variant == TAUGHT:
-        return [_taught(start, stars)]
-    if variant == TOGETHER:
-        seeds = [1000 * (k + 1) + draw for k in range(MEMBERS)]
-        return [fitted("all weights", settings, stars, start, seed) for seed in seeds]
-    return [fitted(variant, settings, stars, start, draw)]
+        return _taught(start, stars)
+    return fitted(variant, settings, stars, start, draw)
 
 
 def _taught(start: Start, stars: Sample) -> Model:
@@ -328,7 +322,7 @@ def choose(runs: Runs, survey: Survey, start: Start, variants: Sequence[str]) ->
 
 def chosen(runs: Runs, variant: str, size: int) -> Settings:
     """Return the settings of the smallest error on stars kept apart; others have those of full."""
-    variant = "all weights" if variant in (*HEADS, UNTAUGHT, TOGETHER) else variant
+    variant = "all weights" if variant in (*HEADS, UNTAUGHT) else variant
     tried: dict[str, list[float]] = {}
     for one in runs.of(role="choose", variant=variant, size=CHOSEN_AT):
         tried.setdefault(json.dumps(one["settings"]), []).append(error(one))
@@ -534,7 +528,7 @@ def main() -> None:
     start = read_start(TransferConfig(start=options.start))
     survey, runs = read_survey(options.store, options.miles), Runs(options.work / "runs.jsonl")
     starts: Starts = dict.fromkeys(
-        (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT, TOGETHER), start
+        (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT), start
     )
     if options.small:
         small = {name: options.small / folder for name, folder in HEADS.items()}
