@@ -90,6 +90,8 @@ def figure(both: tuple[dict[str, float], ...], numbers: dict[str, list[float]], 
                 axis.plot(numbers[group], y, "o-", ms=4, color=colour, label=kind)
                 axis.axhline(ratios[FIT], color=colour, lw=1, ls="--")
             axis.set(xscale="log", xlabel=label)
+            axis.set_xticks(numbers[group], [f"{x:,.0f}" for x in numbers[group]])
+            axis.set_xticks([], minor=True)
         axes[0].set_ylabel("scatter over that of `base`")
         axes[2].plot([], [], color="0.4", lw=1, ls="--", label=FIT)
         axes[2].legend(fontsize=7)
