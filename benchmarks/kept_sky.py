@@ -94,15 +94,8 @@ def _batch(part: Part) -> SkyBatch:
         stars, rows = clean.stars(TEST_BATCH, rng), np.arange(TEST_BATCH)
         rng = np.random.default_rng([SEED, 3, part.number, SURVEYS.index(part.instrument)])
         return clean.observed(stars, [(clean.instruments[part.instrument], rows)], rng, snr=SNR)
-    names = stream.surveys
-    other = names[(names.index(part.instrument) + 1) % len(names)]
-    rng = np.random.default_rng([SEED, 1, part.number, names.index(part.instrument)])
-    rows = np.arange(TEST_BATCH)
-    views = [
-        (stream.draw_instrument(part.instrument, rng), rows),
-        (stream.draw_instrument(other, rng), rows[: TEST_BATCH // 4]),
-    ]
-    return stream.observed(stream.stars(TEST_BATCH, rng), views, rng)
+    survey = stream.surveys.index(part.instrument)
+    return base_task().looked_at(survey, np.random.default_rng([SEED, 1, part.number, survey]))
 
 
 def _make(job: tuple[Path, Part]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from distances import E_A_K, E_K
 from pages import remarks, table
 from spectrolabe.config.sky import PopulationConfig, SkyConfig
 from spectrolabe.inference.distance import Photometry, distances
@@ -12,12 +13,11 @@ from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.sky.population import draw_population
 from spectrolabe.validation.distributions import coverage
 from spectrolabe.validation.metrics import mad
+from unified_ages import GIANT
 from unified_sky import SEED, Sky
 
 __all__ = ["section"]
 
-E_K, E_A_K = 0.03, 0.02  # mag
-GIANT = 3.5  # log g below which a star is a giant
 Arrays = dict[str, NDArray]
 
 
@@ -75,10 +75,9 @@ def section(sky: Sky, all_: dict[str, Arrays]) -> str:
         found, known = _ways(*columns)
         negative, count = int(np.sum(known["parallax"] < 0)), len(what["mean"])
         giant = what["truth"][:, logg] < GIANT
-        for kind, here in (("giants", giant), ("dwarfs", ~giant), ("parallax < 3 errors", ())):
-            use = np.flatnonzero(
-                here if len(here) else known["parallax"] < 3.0 * known["e_parallax"]
-            )
+        far = known["parallax"] < 3.0 * known["e_parallax"]
+        for kind, here in (("giants", giant), ("dwarfs", ~giant), ("parallax < 3 errors", far)):
+            use = np.flatnonzero(here)
             cells = [
                 cell
                 for posterior in found.values()

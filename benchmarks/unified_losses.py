@@ -69,14 +69,7 @@ def rows_of(posterior: LabelPosterior, truth: NDArray) -> dict[str, dict[str, li
     for edge, (name, low, high) in EDGES.items():
         value = truth[:, posterior.index([name])[0]]
         use = (value > low) & (value < high)
-        own = LabelPosterior(
-            posterior.names,
-            posterior.mean[use],
-            posterior.covariance[use],
-            posterior.star_id[use],
-            None if posterior.levels is None else posterior.levels[use],
-        )
-        inside = coverage(own, truth[use])
+        inside = coverage(posterior.take(np.flatnonzero(use)), truth[use])
         rows[edge] = {}
         for label in SHOWN:
             j = posterior.index([label])[0]

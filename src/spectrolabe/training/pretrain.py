@@ -215,16 +215,26 @@ class SkyBeside:
             Stars of each instrument.
         rng : Generator
         """
-        names, rows, parts = self.stream.surveys, np.arange(STARS), []
-        for name, other in zip(names, [*names[1:], names[0]], strict=True):
-            for _ in range(-(-count // STARS)):
-                views = [
-                    (self.stream.draw_instrument(name, rng), rows),
-                    (self.stream.draw_instrument(other, rng), rows[: STARS // 4]),
-                ]
-                batch = self.stream.observed(self.stream.stars(STARS, rng), views, rng)
-                parts.append(Seen.of(encoder, batch))
-        return Seen.joined(parts)
+        return Seen.joined(
+            Seen.of(encoder, self.looked_at(survey, rng))
+            for survey in range(len(self.stream.surveys))
+            for _ in range(-(-count // STARS))
+        )
+
+    def looked_at(self, survey: int, rng: np.random.Generator) -> SkyBatch:
+        """Return new stars as one instrument sees them, a quarter of them also as the next does.
+
+        Parameters
+        ----------
+        survey : int
+            Number of the instrument.
+        rng : Generator
+        """
+        names, rows = self.stream.surveys, np.arange(STARS)
+        pair = [names[(survey + k) % len(names)] for k in (0, 1)]
+        one, other = (self.stream.draw_instrument(name, rng) for name in pair)
+        views = [(one, rows), (other, rows[: STARS // 4])]
+        return self.stream.observed(self.stream.stars(STARS, rng), views, rng)
 
 
 def _range_of(stream: SkyStream) -> NDArray:
