@@ -23,7 +23,7 @@ from rich.console import Console
 from spectrolabe.catalogue import read_catalogue
 from spectrolabe.config import load_config
 from spectrolabe.config.sky import SkyConfig, SurveysConfig
-from spectrolabe.models.checkpoint import read_card
+from spectrolabe.models.files import read_card
 from spectrolabe.surveys.transfer import SurveyData, transfer_labels
 from spectrolabe.validation.demo_page import show_results
 

@@ -350,7 +350,7 @@ def train(
 
     from spectrolabe.config import EmulatorTrainConfig, SkyTrainConfig, load_training
     from spectrolabe.errors import InputError
-    from spectrolabe.models.checkpoint import read_card
+    from spectrolabe.models.files import read_card
 
     settings = load_training(config, overrides or ())
     if isinstance(settings, EmulatorTrainConfig):

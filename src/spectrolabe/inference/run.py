@@ -17,7 +17,7 @@ import spectrolabe
 from spectrolabe.catalogue import CatalogueWriter
 from spectrolabe.errors import InputError
 from spectrolabe.inference.inputs import Selection, Sources, groups_of
-from spectrolabe.models.checkpoint import write_file
+from spectrolabe.models.files import write_file
 from spectrolabe.progress import shown_progress
 from spectrolabe.spectra import Spectrum
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS, LabelScale
 from spectrolabe.models.ages import AgeModel, AgeNetwork, AgeShape
-from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
 from spectrolabe.models.released import AGES, find_model
 
 __all__ = ["FORMAT_VERSION", "load_ages", "save_ages"]

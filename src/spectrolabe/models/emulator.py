@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LabelScale, read_only
-from spectrolabe.models.checkpoint import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
 from spectrolabe.models.forward_mode import PerItem, linear, per_item, silu, with_bias
 
 __all__ = ["STRUCTURAL", "Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]

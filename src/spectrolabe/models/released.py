@@ -7,7 +7,7 @@ from pathlib import Path
 
 import spectrolabe
 from spectrolabe.errors import InputError
-from spectrolabe.models.checkpoint import CARD, WEIGHTS
+from spectrolabe.models.files import CARD, WEIGHTS
 
 __all__ = ["AGES", "EMULATOR", "ENCODER", "find_emulators", "find_model"]
 

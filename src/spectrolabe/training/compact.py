@@ -20,8 +20,9 @@ from torch import Tensor
 
 from spectrolabe.config import CompactConfig, CompactMaking, SkyTrainConfig
 from spectrolabe.errors import InputError
-from spectrolabe.models.checkpoint import load, write_file
+from spectrolabe.models.checkpoint import load
 from spectrolabe.models.compact import CompactSpectra
+from spectrolabe.models.files import write_file
 from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import find_model
 from spectrolabe.training.amounts import COMMON, AmountsTask, Shown, learnt_amounts

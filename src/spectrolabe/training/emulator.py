@@ -20,8 +20,8 @@ from spectrolabe import __version__
 from spectrolabe.config import EmulatorTrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels, LabelScale
-from spectrolabe.models.checkpoint import write_file
 from spectrolabe.models.emulator import Basis, Emulator, EmulatorNetwork, save_emulator
+from spectrolabe.models.files import write_file
 from spectrolabe.training.loop import Run, begin, learn
 from spectrolabe.training.native import (
     apart,

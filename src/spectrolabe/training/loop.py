@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from spectrolabe.config import TrainingConfig
 from spectrolabe.errors import InputError
-from spectrolabe.models.checkpoint import write_file
+from spectrolabe.models.files import write_file
 
 __all__ = ["Run", "Task", "begin", "epoch", "learn"]
 

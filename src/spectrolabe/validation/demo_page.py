@@ -13,7 +13,7 @@ from rich.table import Table as Shown
 
 from spectrolabe.catalogue import read_catalogue
 from spectrolabe.labels import LABELS
-from spectrolabe.models.checkpoint import read_card
+from spectrolabe.models.files import read_card
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import open_store
 from spectrolabe.surveys import read

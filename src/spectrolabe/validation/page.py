@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from spectrolabe.errors import InputError
-from spectrolabe.models.checkpoint import write_file
+from spectrolabe.models.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
