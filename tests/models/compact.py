@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from spectrolabe.models.compact import FINEST, Amounts, CompactSpectra
+from spectrolabe.models.compact import Amounts, CompactSpectra
+from spectrolabe.models.node_spectra import FINEST
 from spectrolabe.models.pixels import PixelRow, collate
 from spectrolabe.models.tokens import node_width, tokenise
 from spectrolabe.spectra.broadening import FWHM
@@ -85,11 +86,28 @@ def compact_lines(bend: float = 0.0, prior: float = 1.0) -> CompactSpectra:
     )
 
 
-def spectrum_tokens(amounts, resolution, *, snr=200.0, rv=0.0, seed=None, low=LOW, high=HIGH):
-    """Tokens of one spectrum with 3.3 pixels a FWHM; noise if there is a seed."""
+def spectrum_tokens(
+    amounts,
+    resolution,
+    *,
+    snr=200.0,
+    rv=0.0,
+    seed=None,
+    low=LOW,
+    high=HIGH,
+    light=None,
+    added=False,
+    lost=(0.0, 0.0),
+):
+    """Tokens of one spectrum with 3.3 pixels a FWHM; noise if there is a seed.
+
+    ``light`` of the wavelength is a factor, or added to the flux, less 1.
+    """
     x = np.arange(np.log(low * 1.001), np.log(high / 1.001), 1.0 / resolution / 3.3)
     flux = flux_of(amounts, x, resolution, rv)
+    if light is not None:
+        flux = flux + light(np.exp(x)) - 1.0 if added else flux * light(np.exp(x))
     if seed is not None:
         flux = flux + np.random.default_rng(seed).normal(size=len(x)) / snr
-    ivar = np.full(len(x), snr**2, np.float32)
+    ivar = np.where((np.exp(x) > lost[0]) & (np.exp(x) < lost[1]), 0.0, snr**2).astype(np.float32)
     return tokenise(collate([[PixelRow(np.exp(x), flux, ivar, resolution, 0.0)]]))

@@ -10,8 +10,10 @@ from spectrolabe.config import CompactConfig
 from spectrolabe.models.compact import Amounts, CompactSpectra
 from spectrolabe.models.explained import Explained
 from spectrolabe.models.first_fit import first_fit
+from spectrolabe.models.node_spectra import FINEST
+from spectrolabe.models.tokens import node_width
 
-from .compact import LABELS, compact_lines, spectrum_tokens
+from .compact import LABELS, OWN, compact_lines, flux_of, spectrum_tokens
 
 ONE = torch.zeros(1, dtype=torch.long)
 TRUE = np.array([0.8, -0.6, 0.4, 1.0, -0.9, 0.5, -0.3])
@@ -44,6 +46,62 @@ def test_predictions_are_what_an_instrument_sees(resolution):
     error = (content - seen.content)[1:-1][whole]
     signal = seen.content[1:-1][whole]
     assert error.square().mean().sqrt() < 0.03 * signal.square().mean().sqrt()
+
+
+def test_light_of_the_instrument_is_no_signal():
+    """Light that falls by two thirds to the ends of an arm, and jumps where detectors meet."""
+
+    def light(x):
+        place = (x - x.mean()) / np.ptp(x) * 2.0
+        return (1.0 - 0.65 * place**2) * np.where(place > 0.1, 0.8, 1.0)
+
+    tokens = spectrum_tokens(TRUE, 20_000.0, light=light, lost=(5315.0, 5345.0))
+    seen = Explained(tokens, ONE, compact_lines())
+    assert seen.content.abs().max() > 0.15  # what is taken off tokens leaves much of it
+    content, _ = seen.predict(torch.from_numpy(TRUE).float()[None], torch.zeros(1))
+    error = (content - seen.content)[seen.cover > 0.9]
+    assert error.square().mean().sqrt() < 7e-4
+    assert error.abs().median() < 2e-4
+    assert error.abs().max() < 0.01
+
+
+class Emulated:
+    """Stands in for the emulators of compact spectra that lack something."""
+
+    def __init__(self, compact, missing):
+        nodes = int(compact.first) + 0.5 + np.arange(int(compact.size))
+        self.x, self.missing = nodes * node_width(FINEST), missing
+        self.asked = 0
+
+    def flux(self, stretch, labels):
+        assert stretch == 0
+        self.asked += 1
+        whole = [
+            flux_of(row + self.missing * row**2, self.x, OWN) + self.missing * np.sin(1e4 * self.x)
+            for row in labels
+        ]
+        return np.float32(whole) - 1.0
+
+
+@pytest.mark.parametrize("resolution", [1800.0, 20_000.0])
+def test_a_fit_ends_with_spectra_of_the_emulators(resolution, monkeypatch):
+    missing, compact = 0.05, compact_lines(prior=3.0)
+    emulated = Emulated(compact, missing)
+    monkeypatch.setattr("spectrolabe.models.compact.emulated_nodes", lambda _: emulated)
+    sigma = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))  # what blurs to R, of ln(wavelength)
+    blur = np.exp(-0.5 * (1e4 * sigma) ** 2 * (resolution**-2 - OWN**-2))
+    light = lambda x: 1.0 + blur * missing * np.sin(1e4 * np.log(x))  # noqa: E731
+    tokens = spectrum_tokens(
+        TRUE + missing * TRUE**2, resolution, snr=3000.0, light=light, added=True
+    )
+    errors = []
+    for emulators in ((), ("theirs",)):
+        compact.emulators = emulators
+        fit = first_fit(compact, [tokens], ONE, ONE)
+        errors.append((fit.labels[0] - torch.from_numpy(TRUE)).abs().max())
+    assert emulated.asked == 2
+    assert errors[0] > 0.03
+    assert errors[1] < 0.2 * errors[0]
 
 
 def test_what_is_kept_is_bounded_and_does_not_change_a_fit(monkeypatch):

@@ -9,13 +9,13 @@ import torch
 from spectrolabe.config import CompactMaking, SkyTrainConfig, StreamConfig
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.compact import FINEST
+from spectrolabe.models.node_spectra import BROADENING, FINEST, NodeSpectra
 from spectrolabe.models.projection import emulated_flux
 from spectrolabe.models.released import find_model
 from spectrolabe.models.tokens import node_width
 from spectrolabe.training import compact
 from spectrolabe.training.compact import compact_spectra
-from spectrolabe.training.node_spectra import BROADENING, NodeScale, NodeSpectra
+from spectrolabe.training.node_scale import NodeScale, node_labels
 from spectrolabe.training.sky import SkyStream
 
 from .tiny import TINY
@@ -28,13 +28,18 @@ def stream():
 
 @pytest.fixture(scope="module")
 def maker(stream):
-    stars = stream.stars(200, np.random.default_rng(0))
-    return NodeSpectra(stream.emulators, NodeScale.of(stream, stars))
+    return NodeSpectra(stream.emulators)
+
+
+@pytest.fixture(scope="module")
+def scale(stream):
+    return NodeScale.of(stream, stream.stars(200, np.random.default_rng(0)))
 
 
 def test_spectra_are_those_of_the_emulator(stream, maker):
     stars = stream.stars(3, np.random.default_rng(1))
-    _, flux = maker.spectra(stars, slopes=False)
+    _, flux = maker.spectra(node_labels(stars))
+    np.testing.assert_allclose(maker.flux(0, node_labels(stars)), flux[:, 0], atol=2e-5)
     emulator, low = stream.emulators[0], maker.parts[0].low
     x = (low + 0.5 + np.arange(maker.nodes)) * node_width(FINEST)
     inner = slice(300, -300)
@@ -50,10 +55,10 @@ def test_spectra_are_those_of_the_emulator(stream, maker):
         np.testing.assert_allclose(1.0 + flux[i, 0, inner], exact, atol=4e-3)
 
 
-def test_slopes_are_those_of_the_spectra(stream, maker):
+def test_slopes_are_those_of_the_spectra(stream, maker, scale):
     stars = stream.stars(1, np.random.default_rng(2))
-    content, flux = maker.spectra(stars, slopes=True)
-    names, width = maker.scale.names, maker.scale.width
+    names, width = scale.names, scale.width
+    content, flux = maker.spectra(node_labels(stars), width)
     for name in ("teff", "fe_h", "v_broad"):
         j, step = names.index(name), 0.01
         moved = []
@@ -63,20 +68,20 @@ def test_slopes_are_those_of_the_spectra(stream, maker):
                 one.v_broad[0] *= np.exp(sign * step * width[j])
             else:
                 one.atmosphere[0, j] += sign * step * width[j]
-            moved.append(maker.spectra(one, slopes=False))
+            moved.append(maker.spectra(node_labels(one)))
         for slopes, k in ((content, 0), (flux, 1)):
             expected = (moved[1][k][0, 0] - moved[0][k][0, 0]) / (2 * step)
             error = (slopes[0, 1 + j] - expected).square().mean().sqrt()
             assert error < 0.03 * expected.square().mean().sqrt(), name
 
 
-def test_functions_hold_what_they_were_found_in(stream, maker):
+def test_functions_hold_what_they_were_found_in(stream, maker, scale):
     stars = stream.stars(2, np.random.default_rng(3))
-    found = compact._functions(maker, stars, 60, progress=False)
+    found = compact._functions(maker, stars, scale.width, 60, progress=False)
     torch.testing.assert_close(
         found.directions.T @ found.directions, torch.eye(60), atol=1e-3, rtol=0.0
     )
-    content, flux = maker.spectra(stars, slopes=True)
+    content, flux = maker.spectra(node_labels(stars), scale.width)
     content[:, 0] -= found.mean
     amounts = content @ found.directions
     left = content - amounts @ found.directions.T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -124,6 +125,21 @@ def test_noise_is_that_of_the_stated_snr(stream):
     assert float(z.std()) == pytest.approx(1.0, abs=0.03)
     snr = (noisy.flux * noisy.ivar.sqrt()).median(dim=1).values
     np.testing.assert_allclose(snr, 30.0, rtol=0.3)
+
+
+def test_calibrated_arms_meet(stream):
+    instrument = survey_instrument(stream.emulators, "desi")
+    stars = stream.stars(8, np.random.default_rng(4))
+    arms = []
+    for kept in range(len(instrument.arms)):
+        pixels = seen(stream, instrument, stars, kept=(kept,))
+        arms.append((pixels.log_wavelength[0].numpy(), pixels.flux.numpy()))
+    for (x, blue), (other, red) in itertools.pairwise(arms):
+        both = x[(x > other[0]) & (x < other[-1])]
+        assert len(both) > 10
+        for a, b in zip(blue, red, strict=True):
+            ratio = np.interp(both, x, a) / np.interp(both, other, b)
+            assert abs(np.median(ratio) - 1.0) < 0.01
 
 
 def test_a_coarser_instrument_has_broader_lines(stream):

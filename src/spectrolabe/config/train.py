@@ -129,6 +129,8 @@ class CompactConfig(Strict):
         Labels that they depend on, and how many of them are abundances relative to iron.
     width, own : int
         Hidden widths of the network of all labels, and of that of each element.
+    emulators : tuple of str
+        Those that the spectra are of; a fit ends with theirs.
     """
 
     functions: Count = 256
@@ -136,6 +138,7 @@ class CompactConfig(Strict):
     elements: Count = 30
     width: Count = 192
     own: Count = 64
+    emulators: tuple[str, ...] = ()
 
 
 class EncoderConfig(Strict):

@@ -3,30 +3,32 @@
 What stars of a wide range have in common, and what each label changes, spans far fewer functions
 than there are pixels. A small network says how much of each function a star has, with exact
 slopes; the functions are kept once, at the finest resolution, and blurred to that of a spectrum.
-Then the chi2 of any labels is a matter of a few hundred numbers.
+Then the chi2 of any labels is a matter of a few hundred numbers. What they lack of the emulators
+that they were made of, a few parts in a thousand, is asked of these where a fit ends.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
 from spectrolabe.config import CompactConfig
 from spectrolabe.models.forward_mode import PerItem, linear, silu
-from spectrolabe.models.local import Local, continuum_width
+from spectrolabe.models.local import Local, freedom
+from spectrolabe.models.node_spectra import FINEST, emulated_nodes
 from spectrolabe.models.observed import Observed
 from spectrolabe.models.tokens import NODES, Tokens, ladder_level, ladder_resolution, node_width
 from spectrolabe.spectra.broadening import FWHM
 
-__all__ = ["FINEST", "REACH", "Amounts", "At", "CompactSpectra", "step_of"]
+__all__ = ["REACH", "Amounts", "At", "CompactSpectra", "step_of"]
 
-FINEST = 10  # level of the ladder on which functions are kept: R = 32 000
 BLOCK = 512  # nodes that share a scale
 REACH = 3  # nodes on either side of a token that derivatives need
 MOST_TABLES = 48  # kept, up to 0.1 GB each: those used last
@@ -130,8 +132,8 @@ class At(NamedTuple):
     ----------
     rows : Tensor, shape (P, NODES + 2 REACH, 1 + M)
         Mean and functions.
-    smooth : Tensor, shape (P, 2, M)
-        Value and tilt, over a token, of what a continuum takes of the functions.
+    smooth : Tensor, shape (P, 1 + degree, M)
+        Of powers of the place in a token: what a continuum takes of the functions.
     variance : Tensor, shape (P,)
         Of what blurs the rows, in squared distances of nodes.
     """
@@ -181,6 +183,8 @@ class CompactSpectra(nn.Module):
         Scaled labels that fits may start from.
     resolution : float
         R of the rows.
+    emulators : tuple of str
+        Those that they are of, by name, each of one stretch; empty if they are not of any.
     """
 
     packed: Tensor
@@ -209,8 +213,10 @@ class CompactSpectra(nn.Module):
         prior: Tensor,
         starts: Tensor,
         resolution: float = 28000.0,
+        emulators: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        self.emulators = emulators
         scale = [b.abs().amax(dim=0).clamp(min=1e-12) / 127.0 for b in rows.split(BLOCK)]
         packed = [
             torch.round(b / s).to(torch.int8) for b, s in zip(rows.split(BLOCK), scale, strict=True)
@@ -257,6 +263,7 @@ class CompactSpectra(nn.Module):
             high=labels + 1.0,
             prior=torch.eye(config.labels),
             starts=labels[None],
+            emulators=config.emulators,
         )
 
     def size_of(self) -> CompactConfig:
@@ -268,6 +275,7 @@ class CompactSpectra(nn.Module):
             elements=items,
             width=self.amounts.enter.out_features,
             own=own,
+            emulators=self.emulators,
         )
 
     @property
@@ -316,24 +324,24 @@ class CompactSpectra(nn.Module):
         Parameters
         ----------
         places : Tensor, shape (P, 2)
-            See `spectrolabe.models.tokens.Tokens`.
+            Of one level; see `spectrolabe.models.tokens.Tokens`.
         steps : Tensor, shape (P,), int64
             What blurs the spectra there, as `step_of` has it.
         """
         count, size = NODES + 2 * REACH, self.packed.shape[1]
         rows = self.scale.new_zeros(len(places), count, size)
-        smooth = self.scale.new_zeros(len(places), 2, size - 1)
-        variance = self.scale.new_empty(len(places))
-        levels = ladder_level(places[:, 1].double().exp())
-        for level, step in torch.unique(torch.stack([levels, steps], dim=1), dim=0).tolist():
-            here = (levels == level) & (steps == step)
-            token = torch.round(places[here, 0].double() / node_width(level) / NODES - 0.5).long()
-            node = (token * NODES)[:, None]
-            node = node + torch.arange(-REACH, NODES + REACH, device=places.device)
+        variance, lines = self.scale.new_empty(len(places)), []
+        level = int(ladder_level(places[0, 1].double().exp()))
+        token, node = _nodes(places, level)
+        order = []
+        for step in torch.unique(steps).tolist():
+            here = steps == step
             table = self._table(level, step)
-            rows[here] = table.rows[_rows(node, table.first, table.size)]
-            smooth[here] = table.smooth[_rows(token, table.first_token, table.tokens)]
+            rows[here] = table.rows[_rows(node[here], table.first, table.size)]
+            lines.append(table.smooth[_rows(token[here], table.first_token, table.tokens)])
+            order.append(here.nonzero()[:, 0])
             variance[here] = table.variance
+        smooth = torch.cat(lines)[torch.cat(order).argsort()]
         if self.observed.count:
             rows = torch.cat([rows, self.observed.at(places, REACH)], dim=2)
             smooth = torch.nn.functional.pad(smooth, (0, self.observed.count))
@@ -347,22 +355,77 @@ class CompactSpectra(nn.Module):
             self._tables.popitem(last=False)
         return table
 
+    def smoothing(self, places: Tensor, steps: Tensor) -> list[csr_array]:
+        """Return what takes each stretch of the finest nodes to those of P places.
+
+        Parameters
+        ----------
+        places, steps
+            See `at`.
+
+        Returns
+        -------
+        list of csr_array, shape (P (NODES + 2 REACH), nodes of the stretch)
+        """
+        level = int(ladder_level(places[0, 1].double().exp()))
+        node, step = _nodes(places, level)[1].numpy(force=True), steps.numpy(force=True)
+        found = []
+        for first, size in self._stretches():
+            low, high = _covered(first, size, level)
+            inside = (node >= low) & (node < high)
+            at = (node + 0.5) * node_width(level) / node_width(FINEST) - (first + 0.5)
+            parts, order = [csr_array((int((~inside).sum()), size), dtype=np.float32)], [~inside]
+            for one in np.unique(step[inside.any(axis=1)]).tolist():
+                mine = inside & (step == one)[:, None]
+                parts.append(_kernel(at[mine], size, self._sigma(level, one)))
+                order.append(mine)
+            rows = np.concatenate([np.flatnonzero(part) for part in order])
+            found.append(csr_array(vstack(parts, format="csr"))[np.argsort(rows)])
+        return found
+
+    def emulated(self, labels: Tensor, smoothing: Sequence[csr_array]) -> Tensor:
+        """Return normalised flux less 1 as the emulators have it, (P (NODES + 2 REACH), S).
+
+        Parameters
+        ----------
+        labels : Tensor, shape (S, A)
+        smoothing : sequence of csr_array
+            Of `smoothing`.
+        """
+        values = (labels * self.width + self.centre).double().numpy(force=True)
+        spectra, out = emulated_nodes(self.emulators), np.zeros((), np.float32)
+        for stretch, matrix in enumerate(smoothing):
+            if matrix.nnz:
+                out = out + matrix @ spectra.flux(stretch, values).T
+        return torch.as_tensor(out, device=labels.device)
+
+    def _stretches(self) -> list[tuple[int, int]]:
+        """Number of the first node, and nodes of each."""
+        return list(zip(self.first.tolist(), self.size.tolist(), strict=True))
+
+    def _variance(self, level: int, step: int) -> tuple[float, float]:
+        """In ln(wavelength), of the rows, and wanted; not less."""
+        own = (float(self.resolution) * FWHM) ** -2
+        return own, max(2.0 ** (step / SHARES) * node_width(level) ** 2, own)
+
+    def _sigma(self, level: int, step: int) -> float:
+        """Of the kernel that blurs the rows, in the finest nodes."""
+        own, wanted = self._variance(level, step)
+        return float(np.sqrt(wanted - own)) / node_width(FINEST)
+
     def _made(self, level: int, step: int) -> _Table:
         width, finest = node_width(level), node_width(FINEST)
-        own = (float(self.resolution) * FWHM) ** -2
-        wanted = 2.0 ** (step / SHARES) * width**2
-        sigma = np.sqrt(max(wanted - own, 0.0)) / finest  # of the kernel, in nodes
         rows = self._unpacked()
         tables, smooth, firsts, begin = [], [], [], 0
-        for first, size in zip(self.first.tolist(), self.size.tolist(), strict=True):
-            low = int(np.ceil((first + 0.5) * finest / width - 0.5))
-            high = int((first + size - 0.5) * finest / width - 0.5)
+        for first, size in self._stretches():
+            low, high = _covered(first, size, level)
             at = (np.arange(low, high) + 0.5) * width / finest - (first + 0.5)
-            tables.append(_kernel(at, size, sigma) @ rows[begin : begin + size])
+            kernel = _kernel(at, size, self._sigma(level, step))
+            tables.append(kernel @ rows[begin : begin + size])
             smooth.append(_lines(tables[-1][:, 1:], low, level))
             firsts.append(low)
             begin += size
-        nothing, none = np.zeros((1, rows.shape[1])), np.zeros((1, 2, rows.shape[1] - 1))
+        nothing, none = np.zeros((1, rows.shape[1])), np.zeros((1, *smooth[0][1].shape[1:]))
         there = lambda a: torch.as_tensor(a).to(self.packed.device)  # noqa: E731
         return _Table(
             there(np.concatenate([*tables, nothing]).astype(np.float32)),
@@ -371,7 +434,7 @@ class CompactSpectra(nn.Module):
             there(np.concatenate([*(lines for _, lines in smooth), none]).astype(np.float32)),
             there([number for number, _ in smooth]),
             there([len(lines) for _, lines in smooth]),
-            max(wanted, own) / width**2,
+            self._variance(level, step)[1] / width**2,
         )
 
     def _unpacked(self) -> NDArray:
@@ -388,6 +451,19 @@ class CompactSpectra(nn.Module):
                 setattr(self, name, torch.empty_like(state[prefix + name]))
         self._tables, self._whole = OrderedDict(), None
         super()._load_from_state_dict(state, prefix, *rest)
+
+
+def _covered(first: int, size: int, level: int) -> tuple[int, int]:
+    """First node of a level that a stretch of the finest nodes covers, and the one after."""
+    share = node_width(FINEST) / node_width(level)
+    return int(np.ceil((first + 0.5) * share - 0.5)), int((first + size - 0.5) * share - 0.5)
+
+
+def _nodes(places: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    """Numbers of the tokens of P places, and of their nodes, (P, NODES + 2 REACH)."""
+    token = torch.round(places[:, 0].double() / node_width(level) / NODES - 0.5).long()
+    near = torch.arange(-REACH, NODES + REACH, device=places.device)
+    return token, (token * NODES)[:, None] + near
 
 
 def _kernel(at: NDArray, size: int, sigma: float) -> csr_array:
@@ -407,9 +483,9 @@ def _kernel(at: NDArray, size: int, sigma: float) -> csr_array:
 
 
 def _lines(functions: NDArray, low: int, level: int) -> tuple[int, NDArray]:
-    """Lines through functions on the nodes of a stretch, as a continuum would take them.
+    """What a continuum would take of functions on the nodes of a stretch.
 
-    Number of the first token, and value and tilt of M functions on each, (tokens, 2, M).
+    Number of the first token, and coefficients of M functions on each, (tokens, 1 + degree, M).
     """
     first, last = low // NODES, -(-(low + len(functions)) // NODES)
     padded = np.zeros(((last - first) * NODES, functions.shape[1]), np.float32)
@@ -423,8 +499,8 @@ def _lines(functions: NDArray, low: int, level: int) -> tuple[int, NDArray]:
         [tokens * NODES * node_width(level), power.log().expand(len(tokens))], dim=1
     )
     values = torch.from_numpy(padded).unflatten(0, (-1, NODES)).transpose(1, 2)
-    local = Local(places, continuum_width(float(power)), cover.view(-1, 1, NODES))
-    return first, torch.stack(local.fitted(values), dim=1).numpy()
+    local = Local(places, freedom(float(power)), cover.view(-1, 1, NODES))
+    return first, local.fitted(values).transpose(1, 2).numpy()
 
 
 def _rows(node: Tensor, first: Tensor, size: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from spectrolabe.models.compact import REACH, At, CompactSpectra, step_of
-from spectrolabe.models.local import Local, continuum_width, token_places
+from spectrolabe.models.local import AS_TOKENS, Local, freedom, token_places
 from spectrolabe.models.tokens import (
-    CONTINUUM_WIDTH,
     COVERAGE_FLOOR,
     NODE_STEP,
     NODES,
@@ -23,6 +23,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 __all__ = ["FLOOR", "Explained"]
 
 FLOOR = 0.002  # of the continuum: error of a spectrum of a few functions
+EMULATED_FLOOR = 0.0005  # and of one that was asked of the emulators
 EXPLAINED = 1.0  # mean square of residuals over noise that a token may have; noise alone has 0.7
 STEPS = 64  # more than there are tables of a level
 PASSES = 3  # each takes what the last left
@@ -67,27 +68,32 @@ class Explained:
         snr = torch.expm1(put(tokens.log_snr))
         noise = self.mean_cover.clamp(min=1e-3) / (NODE_STEP * snr**2).clamp(min=1e-6)
         error, relative = compact.observed.errors(self.places)
-        self.variance = noise + FLOOR**2 + error[:, None]
+        self.noise = noise + error[:, None]
         self.relative = relative[:, None]
-        self.weight = torch.where(self.mean_cover > 0, 1.0 / self.variance, 0.0)
+        self._set_floor(FLOOR)
         self.trust = torch.ones_like(self.weight)
-        self._set_functions(compact.at(self.places, used % STEPS - STEPS // 2), put(tokens.spread))
+        self.compact, self.steps = compact, used % STEPS - STEPS // 2
+        self._set_functions(compact.at(self.places, self.steps), put(tokens.spread))
+
+    def _set_floor(self, floor: float) -> None:
+        self.variance = self.noise + floor**2
+        self.weight = torch.where(self.mean_cover > 0, 1.0 / self.variance, 0.0)
 
     def _set_functions(self, found: At, spread: Tensor) -> None:
         places = self.places
         self.resolution = float(places[:, 1].exp().mean())
-        self.mean, self.functions = found.rows[..., 0], found.rows[..., 1:].contiguous()
+        self.mean, self.functions = found.rows[..., :1], found.rows[..., 1:].contiguous()
         self.blur = torch.where(self.cover > 0, spread - found.variance[:, None, None], 0.0)
         step = NODE_STEP / ladder_resolution(ladder_level(places[:, 1].double().exp()))
         self.differences = _differences(wide=NODES + 2 * REACH).to(self.mean.device)
         self.per_velocity = (1.0 / SPEED_OF_LIGHT / step).float()[:, None, None]
-        self.continuum = Local(places, CONTINUUM_WIDTH, self.cover)
-        wide = continuum_width(self.resolution)
-        self.narrow = Local(places, wide, self.cover) if wide < CONTINUUM_WIDTH else None
+        self.continuum = Local(places, AS_TOKENS, self.cover)
+        free = freedom(self.resolution)
+        self.narrow = None if free == AS_TOKENS else Local(places, free, self.cover)
         # what a label changes smoothly cannot be told from a continuum
-        along = token_places(places.device)
-        smooth = found.smooth[:, 0, None] + found.smooth[:, 1, None] * along[:, None]
-        self.inner = self.functions[:, REACH:-REACH] - smooth
+        powers = torch.arange(found.smooth.shape[1], device=places.device)
+        along = token_places(places.device)[:, None] ** powers
+        self.inner = self.functions[:, REACH:-REACH] - along @ found.smooth
 
     def gram(self) -> Tensor:
         """Return the products of the functions, summed over tokens by their weights, (E, M, M)."""
@@ -96,6 +102,29 @@ class Explained:
         )
         weight = (self.weight * self.trust * self.mean_cover).T
         return (weight @ product.flatten(1)).unflatten(1, product.shape[1:])
+
+    @cached_property
+    def smoothing(self) -> list[csr_array]:
+        """What takes spectra of emulators to the nodes."""
+        return self.compact.smoothing(self.places, self.steps)
+
+    def correct(self, labels: Tensor, amounts: Tensor) -> None:
+        """Add to the mean what the functions lack of the emulators; nothing without emulators.
+
+        Parameters
+        ----------
+        labels : Tensor, shape (E, A)
+            Scaled, where they are to agree.
+        amounts : Tensor, shape (E, M)
+            That go with them.
+        """
+        if not self.compact.emulators:
+            return
+        own = amounts.shape[1] - self.compact.observed.count
+        exact = self.compact.emulated(labels, self.smoothing)
+        computed = self.functions[..., :own].flatten(0, 1) @ amounts[:, :own].T
+        self.mean = (exact - computed).unflatten(0, self.functions.shape[:2])
+        self._set_floor(EMULATED_FLOOR)
 
     def look(
         self, amounts: Tensor, velocity: Tensor, *, reweigh: bool = False
@@ -125,7 +154,7 @@ class Explained:
             km/s.
         """
         wide = (self.functions.flatten(0, 1) @ amounts.T).unflatten(0, (len(self.mean), -1))
-        wide = (wide + self.mean[..., None]).transpose(1, 2)  # (P, E, NODES + 2 REACH)
+        wide = (wide + self.mean).transpose(1, 2)  # (P, E, NODES + 2 REACH)
         slope, curve = (wide @ self.differences).split(NODES, dim=2)
         move = self.offset - velocity[None, :, None] * self.per_velocity
         flux = 1.0 + wide[..., REACH:-REACH] + move * slope + 0.5 * (self.blur + move**2) * curve
@@ -137,11 +166,9 @@ class Explained:
         content = flux / self.continuum.line(flux).clamp(min=DEEPEST)
         if self.narrow is not None:
             # what is smooth in the ratio is light of the instrument
+            seen = self.cover + self.content * (self.cover + COVERAGE_FLOOR)
             for _ in range(PASSES):
-                weight = self.cover * content
-                content = content * self.narrow.ratio(
-                    weight * (1.0 + self.content), weight * content
-                )
+                content = content * self.narrow.ratio(content * seen, content**2 * self.cover)
         return (content - 1.0) * self.shrink
 
     def _doubt(self, residual: Tensor) -> None:

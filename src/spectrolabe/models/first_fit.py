@@ -3,7 +3,8 @@
 Levenberg-Marquardt steps in the labels of many stars at once. Spectra are those of
 `spectrolabe.models.compact`, and go through what was done to the data (`explained`): where the
 pixels of a kernel lie, the resolution of each, the local continuum of what was covered. Tokens
-that no star explains weigh less. The velocity that is left in each spectrum is fitted, too.
+that no star explains weigh less. The velocity that is left in each spectrum is fitted, too. The
+last steps have spectra from the emulators, and of the compact ones the slopes alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 __all__ = ["FirstFit", "TokenView", "first_fit"]
 
 STEPS = 5
+CORRECTIONS = 2  # times that spectra are asked of the emulators
 REWEIGH = (2, 4)  # steps before which tokens are weighed anew
 VELOCITY = 0.1  # FWHM: standard deviation of velocities that are left
 LONGEST = 1.0  # step of a scaled label
@@ -170,7 +172,33 @@ class _Fit:
                 worse = new.value > point.value
                 damping = damping * torch.where(worse, WORSE, BETTER)
                 point = self.chosen(worse, point, new)
+            if self.compact.emulators:
+                point, gram = self.corrected(point, gram)
         return self.result(point, gram)
+
+    def corrected(self, point: _Point, gram: Tensor) -> tuple[_Point, Tensor]:
+        """Look again with spectra of the emulators, and step where these lead."""
+        for last in range(CORRECTIONS):
+            labels, velocity = point.labels, point.velocity
+            if last:
+                labels, moved, _ = self.moved(point, gram)
+                velocity = velocity + moved
+            amounts = self.compact.shares(labels)
+            for piece in self.pieces:
+                view = self.view[piece.entry]
+                piece.seen.correct(labels[view], amounts[view])
+            point = self.point(labels, velocity, reweigh=True)
+            gram = self.gram()
+        return point, gram
+
+    def moved(self, point: _Point, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels after a step that is hardly damped; and the rest of `step`."""
+        least = torch.full_like(point.value, LEAST_DAMPING)
+        change, moved, factor = self.step(point, gram, least)
+        size = change.abs().amax(dim=1, keepdim=True)
+        change = change * (LONGEST / size.clamp(min=LONGEST))
+        labels = (point.labels + change).clamp(self.compact.low, self.compact.high)
+        return labels, moved, factor
 
     def add(self, values: Tensor) -> Tensor:
         """Sum what entries have over their views."""
@@ -254,11 +282,7 @@ class _Fit:
         if any(piece.seen.content.requires_grad for piece in self.pieces):
             score, pull = self.sums(amounts, point.velocity)[1:3]
             point = point._replace(sums=point.sums._replace(score=score, pull=pull))
-        least = torch.full_like(point.value, LEAST_DAMPING)
-        change, moved, factor = self.step(point, gram, least)
-        size = change.abs().amax(dim=1, keepdim=True)
-        change = change * (LONGEST / size.clamp(min=LONGEST))
-        labels = (point.labels + change).clamp(compact.low, compact.high)
+        labels, moved, factor = self.moved(point, gram)
         covariance = torch.cholesky_inverse(factor).float()
         pinned = point.sums.power + self.at_rest
         known = self.add(pinned)

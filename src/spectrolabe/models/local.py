@@ -1,22 +1,48 @@
-"""Local straight lines: what a continuum takes of anything on the nodes of tokens."""
+"""Local polynomials: what a continuum takes of anything on the nodes of tokens."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from math import comb
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spectrolabe.models.tokens import CONTINUUM_WIDTH, NODES, RIDGE, ladder_level, token_width
 
-__all__ = ["Local", "continuum_width", "token_places"]
+__all__ = ["AS_TOKENS", "Freedom", "Local", "freedom", "token_places"]
 
-SHARP, NARROW = 5000.0, 0.004  # R above which the continuum is free on this scale
+SHARP = 5000.0  # R above which a continuum is free on a smaller scale
+GAP = 0.002  # in ln(wavelength): wider ones are those between detectors, and light jumps there
+LEAST = 1e-12  # sum of weights
 
 
-def continuum_width(resolution: float) -> float:
-    """Return the scale on which the continuum of a spectrum is free, in ln(wavelength)."""
-    return NARROW if resolution > SHARP else CONTINUUM_WIDTH
+class Freedom(NamedTuple):
+    """How a continuum may bend.
+
+    Parameters
+    ----------
+    width : float
+        Sigma of the weights in ln(wavelength).
+    degree : int
+        Of the polynomials.
+    jumps : bool
+        Whether it may jump at wide gaps.
+    """
+
+    width: float
+    degree: int
+    jumps: bool = False
+
+
+AS_TOKENS = Freedom(CONTINUUM_WIDTH, 1)  # as `spectrolabe.models.tokens` takes it off
+NARROW = Freedom(0.006, 2, jumps=True)
+
+
+def freedom(resolution: float) -> Freedom:
+    """Return how free the continuum of a spectrum is."""
+    return NARROW if resolution > SHARP else AS_TOKENS
 
 
 def token_places(device: torch.device) -> Tensor:
@@ -24,64 +50,111 @@ def token_places(device: torch.device) -> Tensor:
     return (torch.arange(NODES, device=device) + 0.5) / NODES - 0.5
 
 
+class _Group(NamedTuple):
+    """Entries with the same gaps, and weights of tokens (P, P) times powers of their distance."""
+
+    entries: Tensor
+    kernels: list[Tensor]
+
+
 class Local:
-    """Straight lines through values about each token, as `spectrolabe.models.tokens` fits them.
+    """Polynomials through values about each token.
 
     Parameters
     ----------
     places : Tensor, shape (P, 2)
         Of one level.
-    wide : float
-        Sigma of the weights in ln(wavelength).
+    free : Freedom
     cover : Tensor, shape (P, E, NODES)
         Weights.
     """
 
-    def __init__(self, places: Tensor, wide: float, cover: Tensor) -> None:
+    def __init__(self, places: Tensor, free: Freedom, cover: Tensor) -> None:
         width = token_width(ladder_level(places[:, 1].double().exp()))
         number = places[:, 0].double() / width
-        sigma = (wide / width)[:, None]
-        distance = number[None, :] - number[:, None]
-        near = torch.exp(-0.5 * (distance / sigma) ** 2)
-        self.kernels = [(near * distance**k).float() for k in range(3)]
-        place = token_places(cover.device)
-        self.powers = torch.stack([place**k for k in range(3)], dim=1)
-        self.cover, self.sigma = cover, sigma.float()
+        self.cover, self.top = cover, 2 * free.degree
+        self.scale = free.width / float(width[0])  # tokens
+        distance = (number[None, :] - number[:, None]) / self.scale
+        near = torch.exp(-0.5 * distance**2)
+        gap = GAP / float(width[0]) if free.jumps else torch.inf
+        stretches, which = torch.unique(_stretches(number, cover, gap), dim=0, return_inverse=True)
+        self.groups = []
+        for i, stretch in enumerate(stretches):
+            weight = near * (stretch[None, :] == stretch[:, None])
+            kernels = [(weight * distance**k).float() for k in range(self.top + 1)]
+            self.groups.append(_Group((which == i).nonzero()[:, 0], kernels))
+        place = token_places(cover.device) / self.scale
+        self.powers = torch.stack([place**k for k in range(self.top + 1)], dim=1)
 
     @cached_property
-    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Moments of the weights, each (P, E)."""
-        return self._moments(self.cover)
+    def sums(self) -> Tensor:
+        """Moments of the weights."""
+        return self._moments(self.cover, self.top)
 
-    def fitted(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return value and tilt of the lines through values, (P, E, NODES), each (P, E)."""
-        return self._solved(values * self.cover, self.sums)
+    def fitted(self, values: Tensor) -> Tensor:
+        """Return coefficients of the polynomials through values, (P, E', NODES).
+
+        Of powers of the place in the token, (P, E', 1 + degree); E' may be any number if E is 1.
+        """
+        found = self._solved(values * self.cover, self.sums)
+        return found / self.scale ** torch.arange(found.shape[-1], device=found.device)
 
     def line(self, values: Tensor) -> Tensor:
-        """Return the lines through values, (P, E, NODES), at the nodes."""
-        return self._line(values * self.cover, self.sums)
+        """Return the polynomials through values, (P, E, NODES), at the nodes."""
+        return self._drawn(self._solved(values * self.cover, self.sums))
 
     def ratio(self, above: Tensor, below: Tensor) -> Tensor:
-        """Return the lines through the ratio of two sums, between a half and two."""
-        return self._line(above, self._moments(below)).clamp(0.5, 2.0)
+        """Return the polynomials through the ratio of two sums, between a half and two."""
+        found = self._solved(above, self._moments(below, self.top))
+        return self._drawn(found).clamp(0.5, 2.0)
 
-    def _moments(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        k0, k1, k2 = self.kernels
-        w0, w1, w2 = (weight @ self.powers).unbind(dim=2)
-        s0 = k0 @ w0
-        s2 = k2 @ w0 + 2.0 * (k1 @ w1) + k0 @ w2
-        return s0, k1 @ w0 + k0 @ w1, s2 + RIDGE * s0 * self.sigma**2
+    def _drawn(self, coefficients: Tensor) -> Tensor:
+        return coefficients @ self.powers[:, : coefficients.shape[-1]].T
 
-    def _solved(
-        self, weighted: Tensor, sums: tuple[Tensor, Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        k0, k1, _ = self.kernels
-        v0, v1 = (weighted @ self.powers[:, :2]).unbind(dim=2)
-        t0, t1 = k0 @ v0, k1 @ v0 + k0 @ v1
-        s0, s1, s2 = sums
-        determinant = (s0 * s2 - s1**2).clamp(min=1e-12)
-        return (t0 * s2 - t1 * s1) / determinant, (t1 * s0 - t0 * s1) / determinant
+    def _moments(self, weighted: Tensor, top: int) -> Tensor:
+        """Sums of values times powers of their distance from each token, (P, E', 1 + top)."""
+        own = weighted @ self.powers[:, : top + 1]
+        out = torch.zeros_like(own)
+        for entries, kernels in self.groups:
+            rows = entries if len(self.groups) > 1 else slice(None)
+            mine = own[:, rows]
+            sums = torch.zeros_like(mine)
+            for k, kernel in enumerate(kernels[: top + 1]):
+                moved = torch.tensordot(kernel, mine[..., : top + 1 - k], dims=1)
+                for j in range(top + 1 - k):
+                    sums[..., k + j] += comb(k + j, k) * moved[..., j]
+            out[:, rows] = sums
+        return out
 
-    def _line(self, weighted: Tensor, sums: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        level, tilt = self._solved(weighted, sums)
-        return level[..., None] + tilt[..., None] * self.powers[:, 1]
+    def _solved(self, weighted: Tensor, sums: Tensor) -> Tensor:
+        """Coefficients by least squares, a little drawn to constants."""
+        size = self.top // 2 + 1
+        right = list(self._moments(weighted, size - 1).unbind(dim=-1))
+        rows = [[sums[..., i + j] for j in range(size)] for i in range(size)]
+        for i in range(1, size):
+            rows[i][i] = rows[i][i] + RIDGE * sums[..., 0]
+        for i in range(size):  # by elimination: there are many, and each is small
+            rows[i][i] = rows[i][i].clamp(min=LEAST)
+            for j in range(i + 1, size):
+                share = rows[j][i] / rows[i][i]
+                rows[j] = [a - share * b for a, b in zip(rows[j], rows[i], strict=True)]
+                right[j] = right[j] - share * right[i]
+        found: list[Tensor] = []
+        for i in reversed(range(size)):
+            after = sum((rows[i][i + 1 + k] * x for k, x in enumerate(found)), start=0.0)
+            found.insert(0, (right[i] - after) / rows[i][i])
+        return torch.stack(found, dim=-1)
+
+
+def _stretches(number: Tensor, cover: Tensor, gap: float) -> Tensor:
+    """Number of the stretch without wide gaps that each token of an entry is in, (E, P)."""
+    order = number.argsort()
+    place = number[order]
+    there = (cover.amax(dim=2) > 0).T[:, order]
+    nowhere = torch.full_like(place[:1], -torch.inf).expand(len(there), 1)
+    last = torch.where(there, place, -torch.inf).cummax(dim=1).values
+    before = torch.cat([nowhere, last[:, :-1]], dim=1)
+    begins = there & (place - before > 1.0 + gap)
+    out = torch.empty_like(begins, dtype=torch.long)
+    out[:, order] = begins.cumsum(dim=1)
+    return out

@@ -15,7 +15,7 @@ from spectrolabe.config import CompactMaking
 from spectrolabe.models.compact import Amounts
 from spectrolabe.models.emulator import STRUCTURAL
 from spectrolabe.training.loop import Run, learn
-from spectrolabe.training.node_spectra import NodeScale
+from spectrolabe.training.node_scale import NodeScale
 
 __all__ = ["COMMON", "AmountsTask", "Shown", "learnt_amounts"]
 

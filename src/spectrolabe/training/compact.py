@@ -9,6 +9,7 @@ parts of normalised flux, so that any continuum may be taken off again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,10 +24,11 @@ from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.compact import CompactSpectra
 from spectrolabe.models.files import write_file
+from spectrolabe.models.node_spectra import NodeSpectra
 from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import find_model
 from spectrolabe.training.amounts import COMMON, AmountsTask, Shown, learnt_amounts
-from spectrolabe.training.node_spectra import NodeScale, NodeSpectra, each_spectrum
+from spectrolabe.training.node_scale import NodeScale, each_spectrum
 from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.stars import Stars
 
@@ -74,10 +76,10 @@ def compact_spectra(
         compact = make_compact(stream, config.making, folder, progress=progress)
         tensors = {name: value.contiguous() for name, value in compact.state_dict().items()}
         write_file(path, save(tensors))
-    return _read(path)
+    return _read(path, stream.config.emulators)
 
 
-def _read(path: Path) -> CompactSpectra:
+def _read(path: Path, emulators: tuple[str, ...]) -> CompactSpectra:
     state = load_file(path)
     items, own, functions = state["amounts.item_out"].shape
     size = CompactConfig(
@@ -86,6 +88,7 @@ def _read(path: Path) -> CompactSpectra:
         elements=items,
         width=len(state["amounts.enter.bias"]),
         own=own,
+        emulators=emulators,
     )
     compact = CompactSpectra.empty(size)
     compact.load_state_dict(state)
@@ -108,14 +111,18 @@ def make_compact(
     rng = np.random.default_rng([making.training.seed, 2**31, 2])
     stars = stream.stars(making.plain, rng)
     scale = NodeScale.of(stream, stars)
-    maker = NodeSpectra(stream.emulators, scale)
+    maker = NodeSpectra(stream.emulators)
     few, sloped = (stream.stars(count, rng) for count in (making.few, making.sloped))
     where = folder / "compact" if folder is not None else None
+    show = partial(_shown, maker, scale, progress=progress)
     found = _kept(
-        where, _Functions, "functions", lambda: _functions(maker, few, making.functions, progress)
+        where,
+        _Functions,
+        "functions",
+        lambda: _functions(maker, few, scale.width, making.functions, progress),
     )
-    plain = _kept(where, Shown, "spectra", lambda: _shown(maker, found, stars, False, progress))
-    steep = _kept(where, Shown, "slopes", lambda: _shown(maker, found, sloped, True, progress))
+    plain = _kept(where, Shown, "spectra", lambda: show(found, stars, None))
+    steep = _kept(where, Shown, "slopes", lambda: show(found, sloped, scale.width))
     amounts = learnt_amounts(AmountsTask(making, scale, plain, steep, maker.nodes), where, progress)
     low, high = scale.range(stream.emulators[0])
     labels = len(scale.names)
@@ -131,6 +138,7 @@ def make_compact(
         prior=torch.from_numpy(np.cov(plain.labels.double().numpy().T) + RIDGE * np.eye(labels)),
         starts=_starts(plain.labels.numpy(), scale),
         resolution=min(emulator.resolution for emulator in stream.emulators),
+        emulators=stream.config.emulators,
     )
 
 
@@ -157,9 +165,11 @@ def _kept(folder: Path | None, kind: type[_Made], name: str, make: Callable[[], 
     return kind(**load_file(path))
 
 
-def _functions(maker: NodeSpectra, stars: Stars, count: int, progress: bool) -> _Functions:
+def _functions(
+    maker: NodeSpectra, stars: Stars, width: NDArray, count: int, progress: bool
+) -> _Functions:
     """Find the functions, by passes over the spectra of some stars (Halko+ 2011)."""
-    each = each_spectrum(maker, stars, True, "differential spectra", progress)
+    each = each_spectrum(maker, stars, width, "differential spectra", progress)
     halves = [(content.half(), flux.half()) for content, flux in each]  # gigabytes
     content, flux = (torch.cat(part) for part in zip(*halves, strict=True))
     del halves
@@ -199,13 +209,19 @@ def _functions(maker: NodeSpectra, stars: Stars, count: int, progress: bool) -> 
 
 
 def _shown(
-    maker: NodeSpectra, functions: _Functions, stars: Stars, slopes: bool, progress: bool
+    maker: NodeSpectra,
+    scale: NodeScale,
+    functions: _Functions,
+    stars: Stars,
+    width: NDArray | None,
+    progress: bool,
 ) -> Shown:
-    found, title = [], "slopes" if slopes else "spectra"
-    for content, _ in each_spectrum(maker, stars, slopes, title, progress):
+    """What stars have of the functions, and of their slopes if these have a width."""
+    found, title = [], "spectra" if width is None else "slopes"
+    for content, _ in each_spectrum(maker, stars, width, title, progress):
         content[:, 0] -= functions.mean
         found.append(content @ functions.directions)
-    return Shown(maker.scale.scaled(stars), torch.cat(found))
+    return Shown(scale.scaled(stars), torch.cat(found))
 
 
 def _starts(labels: NDArray, scale: NodeScale) -> Tensor:

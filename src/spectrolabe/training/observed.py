@@ -137,6 +137,7 @@ def _left(compact: CompactSpectra, tokens: Tokens, main: Tensor, labels_of: Labe
     for level in torch.unique(levels):
         rows = (levels == level).nonzero()[:, 0]
         seen = Explained(tokens, rows, compact)
+        seen.correct(labels[rows], shares[rows])
         content, _ = seen.predict(shares[rows], fit.velocity[rows])
         own = seen.cover / (seen.variance + MODEL_ERROR**2)[..., None]
         node = compact.observed.node(seen.places).round().long()

@@ -242,17 +242,21 @@ class _Shape:
             draw.uniform(count, 1) < UNCORRECTED, 0.3 + 1.2 * draw.uniform(count, 1), left
         )
 
-    def _continuum(self, arm: StreamArm) -> Tensor:
-        """Planck's law through dust, of mean 1, shape (N, M)."""
+        # of what is calibrated: arms meet where they overlap
+        means = [self._light(arm).mean(dim=1, keepdim=True) for arm in instrument.arms]
+        self.level = torch.stack(means).mean(dim=0)
+
+    def _light(self, arm: StreamArm) -> Tensor:
+        """Logarithm of Planck's law through dust, shape (N, M)."""
         x = arm.log_wavelength
         exponent = (SECOND_RADIATION / self.teff.double() / x.exp()).clamp(max=80.0)
-        planck = -5.0 * (x - x.mean()) - torch.log(torch.expm1(exponent))
-        logs = planck - 0.921 * self.dust * arm.dust
-        return torch.exp(logs - logs.mean(dim=1, keepdim=True)).float()
+        planck = -5.0 * (x - TILT_CENTRE) - torch.log(torch.expm1(exponent))
+        return planck - 0.921 * self.dust * arm.dust
 
     def photons(self, arm: StreamArm) -> Tensor:
-        """Photons of the continuum, of mean about 1."""
-        return self._continuum(arm) * arm.light
+        """Photons of the continuum, of mean about 1 in each arm."""
+        light = self._light(arm)
+        return torch.exp(light - light.mean(dim=1, keepdim=True)).float() * arm.light
 
     def air(self, arm: StreamArm) -> Tensor:
         """Transmission of the atmosphere, or what is left of it after correction."""
@@ -270,7 +274,7 @@ class _Shape:
             return 1.0 + 0.1 * (self._error(arm) - 1.0)
         if self.instrument.counts:
             return photons * self._error(arm)
-        return self._continuum(arm) * self._error(arm)
+        return torch.exp(self._light(arm) - self.level).float() * self._error(arm)
 
     def gain(self, arm: StreamArm, photons: Tensor) -> Tensor:
         """Flux per photon."""
