@@ -120,4 +120,6 @@ def test_flux_under_zero_ivar_changes_nothing(model, validation):
         for value in (np.nan, 1e30, -5.0)
     ]
     found = model.predict(blank)
-    np.testing.assert_array_equal(found.mean[1:], found.mean[[0, 0]])
+    # but for rounding: sums over a batch depend on the place in it
+    off = (found.mean[1:] - found.mean[0]) / found.sigma[0]
+    assert np.abs(off).max() < 1e-3
