@@ -22,9 +22,11 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["FirstFit", "TokenView", "first_fit"]
 
-STEPS = 5
-CORRECTIONS = 2  # times that spectra are asked of the emulators
-REWEIGH = (2, 4)  # steps before which tokens are weighed anew
+STEPS = 4
+CORRECTIONS = 4  # times that spectra are asked of the emulators
+DOUBT = (0, 1)  # of these, before which tokens are weighed anew
+SHORTEST, FURTHEST = -0.5, 3.0  # of a step, that the last one may say that is lacking
+REWEIGH = (2,)  # steps before which tokens are weighed anew
 VELOCITY = 0.1  # FWHM: standard deviation of velocities that are left
 LONGEST = 1.0  # step of a scaled label
 DAMPING, LEAST_DAMPING = 0.03, 1e-4
@@ -153,6 +155,7 @@ class _Fit:
         for piece in pieces:
             width[piece.entry] = SPEED_OF_LIGHT / piece.seen.resolution
         self.at_rest = (VELOCITY * width) ** -2  # precision of a velocity of 0
+        self.before: tuple[Tensor, Tensor] | None = None  # labels, and the step from there
 
     def run(self) -> FirstFit:
         with torch.no_grad():
@@ -177,28 +180,45 @@ class _Fit:
         return self.result(point, gram)
 
     def corrected(self, point: _Point, gram: Tensor) -> tuple[_Point, Tensor]:
-        """Look again with spectra of the emulators, and step where these lead."""
-        for last in range(CORRECTIONS):
+        """Look again with spectra of the emulators, and go where these lead."""
+        for turn in range(CORRECTIONS):
             labels, velocity = point.labels, point.velocity
-            if last:
+            if turn:
                 labels, moved, _ = self.moved(point, gram)
                 velocity = velocity + moved
             amounts = self.compact.shares(labels)
             for piece in self.pieces:
                 view = self.view[piece.entry]
                 piece.seen.correct(labels[view], amounts[view])
-            point = self.point(labels, velocity, reweigh=True)
-            gram = self.gram()
+            point = self.point(labels, velocity, reweigh=turn in DOUBT)
+            if turn in DOUBT:
+                gram = self.gram()
         return point, gram
 
     def moved(self, point: _Point, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels after a step that is hardly damped; and the rest of `step`."""
         least = torch.full_like(point.value, LEAST_DAMPING)
         change, moved, factor = self.step(point, gram, least)
-        size = change.abs().amax(dim=1, keepdim=True)
-        change = change * (LONGEST / size.clamp(min=LONGEST))
+        further = self.further(point.labels, change.detach(), factor)
+        size = (change + further).abs().amax(dim=1, keepdim=True)
+        change = (change + further) * (LONGEST / size.clamp(min=LONGEST))
         labels = (point.labels + change).clamp(self.compact.low, self.compact.high)
         return labels, moved, factor
+
+    def further(self, labels: Tensor, change: Tensor, factor: Tensor) -> Tensor:
+        """By how much more to go than a step, as the last one says (Anderson 1965).
+
+        Slopes that are wrong make all steps too short, or too long, by the same share.
+        """
+        before, self.before = self.before, (labels, change)
+        if before is None:
+            return torch.zeros_like(change)
+        turned = change - before[1]
+        metric = factor.transpose(1, 2).float()
+        a, b = ((metric @ x[..., None])[..., 0] for x in (change, turned))
+        share = (a * b).sum(dim=1) / (b * b).sum(dim=1).clamp(min=1e-12)
+        share = share.clamp(-FURTHEST, -SHORTEST)[:, None]
+        return -share * (labels - before[0] + turned)
 
     def add(self, values: Tensor) -> Tensor:
         """Sum what entries have over their views."""
