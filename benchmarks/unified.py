@@ -27,6 +27,7 @@ import unified_elements
 import unified_pairs
 import unified_pixels
 import unified_speed
+import unified_taught
 from pages import remarks, write_page
 from spectrolabe.training.stars import Stars
 from unified_limits import fishers
@@ -34,7 +35,8 @@ from unified_sky import SURVEYS, Sky, read_sky
 
 SOURCE = Path(__file__).parents[1] / "src" / "spectrolabe" / "training"
 VERSION = 1  # of what is kept
-PARTS = ("accuracy", "pairs", "elements", "pixels", "ages", "speed")
+PARTS = ("accuracy", "pairs", "taught", "elements", "pixels", "ages", "speed")
+TAUGHT = 256  # stars as they were taught
 AGES = 6  # as many stars for ages, which half of them have
 Arrays = dict[str, NDArray]
 
@@ -169,6 +171,11 @@ def made(arguments: argparse.Namespace, sky: Sky) -> list[str]:
         found = keep(f"pairs-{count}", lambda: unified_pairs.compare(sky, mixed))
         each_fisher = {survey: what["fisher"] for survey, what in fisher.items()}
         sections.append(unified_pairs.section(sky, found, each_fisher))
+    if "taught" in parts:
+        pulls = each(
+            keep, f"taught-{TAUGHT}", SURVEYS, lambda s: unified_taught.pulls(sky, s, TAUGHT)
+        )
+        sections.append(unified_taught.section(sky, pulls))
     if "elements" in parts:
         stars = sky.stars("independent", count), sky.stars("galaxy", count)
         possible = each(limits, f"alone-{count}", SURVEYS, fishers_of(sky, stars[0], 1))

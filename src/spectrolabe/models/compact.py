@@ -396,7 +396,7 @@ class CompactSpectra(nn.Module):
         spectra, out = emulated_nodes(self.emulators), np.zeros((), np.float32)
         for stretch, matrix in enumerate(smoothing):
             if matrix.nnz:
-                out = out + matrix @ spectra.flux(stretch, values).T
+                out = out + matrix @ spectra.flux(stretch, values)
         return torch.as_tensor(out, device=labels.device)
 
     def _stretches(self) -> list[tuple[int, int]]:

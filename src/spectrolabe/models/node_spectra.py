@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from spectrolabe.models.emulator import Emulator, load_emulator
@@ -29,9 +30,12 @@ class _Band(NamedTuple):
     """The nodes that an emulator covers."""
 
     emulator: Emulator
-    low: int
-    left: Tensor
-    share: Tensor
+    low: int  # number of the first
+    at_nodes: csr_array  # (nodes, pixels of the emulator)
+
+    @property
+    def size(self) -> int:
+        return int(self.at_nodes.shape[0])
 
 
 class NodeSpectra:
@@ -50,10 +54,8 @@ class NodeSpectra:
             x = emulator.basis.log_wavelength
             low, high = int(np.ceil(x[0] / step)), int(x[-1] / step)
             at = ((np.arange(low, high) + 0.5) * step - x[0]) / emulator.basis.step
-            left = np.clip(at.astype(int), 1, len(x) - 3)
-            share = torch.from_numpy(at - left).float()
-            self.parts.append(_Band(emulator, low, torch.from_numpy(left), share))
-        self.nodes = sum(len(part.left) for part in self.parts)
+            self.parts.append(_Band(emulator, low, _cubic(at, len(x))))
+        self.nodes = sum(part.size for part in self.parts)
 
     @torch.no_grad()
     def spectra(self, labels: NDArray, width: NDArray | None = None) -> tuple[Tensor, Tensor]:
@@ -72,7 +74,7 @@ class NodeSpectra:
 
     @torch.no_grad()
     def flux(self, number: int, labels: NDArray) -> NDArray:
-        """Return normalised flux less 1 of N stars as one emulator has it, (N, nodes).
+        """Return normalised flux less 1 of N stars as one emulator has it, (nodes, N).
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class NodeSpectra:
         square = (2.0 * torch.pi * torch.fft.rfftfreq(size)) ** 2
         waves = torch.fft.rfft(padded, n=size) * torch.exp(-0.5 * blur[:, 0] * square)
         flux = torch.fft.irfft(waves, n=size)[:, room : room + rows.shape[2]]
-        return _at(flux, band).numpy()
+        return np.asarray(band.at_nodes @ np.ascontiguousarray(flux.numpy().T))
 
     def _rows(self, band: _Band, labels: NDArray, width: NDArray | None) -> tuple[Tensor, Tensor]:
         """Spectra less 1 and slopes on the pixels of an emulator, and the variance that blurs."""
@@ -127,16 +129,25 @@ class NodeSpectra:
 
 
 def _at(rows: Tensor, band: _Band) -> Tensor:
-    """Values at the nodes, by the cubic through the four pixels around each."""
-    f = band.share
+    """Values at the nodes of those on the pixels of an emulator, (N, J, pixels)."""
+    found = band.at_nodes @ np.ascontiguousarray(rows.flatten(0, 1).numpy().T)
+    return torch.from_numpy(np.ascontiguousarray(found.T)).unflatten(0, rows.shape[:2])
+
+
+def _cubic(at: NDArray, pixels: int) -> csr_array:
+    """Weights of the four pixels around each place, by the cubic through them."""
+    left = np.clip(at.astype(int), 1, pixels - 3)
+    f = at - left
     weights = (
         f * (1.0 - f) * (f - 2.0) / 6.0,
         (1.0 + f) * (1.0 - f) * (2.0 - f) / 2.0,
         f * (1.0 + f) * (2.0 - f) / 2.0,
         f * (f * f - 1.0) / 6.0,
     )
-    found = [rows[..., band.left + k - 1] * weight for k, weight in enumerate(weights)]
-    return torch.stack(found).sum(dim=0)
+    columns = left[:, None] + np.arange(-1, 3)
+    data = np.stack(weights, axis=1).astype(np.float32)
+    pointer = np.arange(len(at) + 1) * len(weights)
+    return csr_array((data.ravel(), columns.ravel(), pointer), shape=(len(at), pixels))
 
 
 @lru_cache(maxsize=4)

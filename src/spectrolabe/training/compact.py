@@ -129,7 +129,7 @@ def make_compact(
     return CompactSpectra(
         found.flux,
         torch.tensor([part.low for part in maker.parts]),
-        torch.tensor([len(part.left) for part in maker.parts]),
+        torch.tensor([part.size for part in maker.parts]),
         amounts,
         centre=torch.from_numpy(scale.centre),
         width=torch.from_numpy(scale.width),
