@@ -97,11 +97,14 @@ class Explained:
 
     def gram(self) -> Tensor:
         """Return the products of the functions, summed over tokens by their weights, (E, M, M)."""
-        product = torch.matmul(
-            (self.inner * self.relative[:, 0, :, None]).transpose(1, 2), self.inner
-        )
         weight = (self.weight * self.trust * self.mean_cover).T
-        return (weight @ product.flatten(1)).unflatten(1, product.shape[1:])
+        return (weight @ self.products.flatten(1)).unflatten(1, self.products.shape[1:])
+
+    @cached_property
+    def products(self) -> Tensor:
+        """Of the functions on each token, (P, M, M)."""
+        weighed = self.inner * self.relative[:, 0, :, None]
+        return torch.matmul(weighed.transpose(1, 2), self.inner)
 
     @cached_property
     def smoothing(self) -> list[csr_array]:
