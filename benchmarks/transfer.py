@@ -1,12 +1,12 @@
 """How many stars bring a model to the label scale of a survey that it was not trained on?
 
-    python benchmarks/transfer.py START STORE WORK --choose      # settings, on training stars alone
-    python benchmarks/transfer.py START STORE WORK --small KEPT --miles MILES  # the runs
-    python benchmarks/transfer.py START STORE WORK --small KEPT --page docs/results
+    python benchmarks/transfer.py KEPT STORE WORK --choose      # settings, on training stars alone
+    python benchmarks/transfer.py KEPT STORE WORK --miles MILES  # the runs
+    python benchmarks/transfer.py KEPT STORE WORK --page docs/results
 
-START is a model that has seen no real spectrum, STORE an ingested survey with the splits ``train``
-and ``val``, WORK a folder for ``runs.jsonl``: one line a run, and no run is done twice. KEPT has
-the small models of ``learners.py``, one of each head, all taught by the same simulated stars.
+KEPT has the models of ``learners.py``, one of each head, all taught by the same simulated stars,
+that have seen no real spectrum; STORE is an ingested survey with the splits ``train`` and ``val``,
+WORK a folder for ``runs.jsonl``: one line a run, and no run is done twice.
 Settings are chosen by stars of the training split that the models they are chosen for do not see;
 the validation split is looked at once, by the final runs.
 """
@@ -18,9 +18,10 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,14 +37,17 @@ from spectrolabe.labels import LABELS, LabelScale
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator
+from spectrolabe.models.files import CARD
+from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import find_model
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import open_store
 from spectrolabe.training.data import Sample, Splits, load_sample
+from spectrolabe.training.loop import learn
 from spectrolabe.training.observed import learn_observed
 from spectrolabe.training.release import encode_sample
-from spectrolabe.training.trainer import fit
-from spectrolabe.training.transfer import Start, continued, encoder_from, read_start
+from spectrolabe.training.trainer import EncoderTask
+from spectrolabe.training.transfer import Start, continued, encoder_from, merge, read_start
 
 NAMES = ("teff", "logg", "fe_h")
 LIMITS = (300.0, 0.4, 0.4)  # beyond which a residual is an outlier
@@ -54,14 +58,14 @@ DRAWS, DRAWS_OF_ALL = 5, 1
 BATCH, VERSIONS = 16, 6
 SELECTION = 0.25  # of the training stars, to choose settings by
 
-# small models of `learners.py`, which differ in their heads alone
+# models of `learners.py`, which differ from the start in their heads alone
 HEADS = {
-    "small: normal": "base",
-    "small: normal, embedding": "gaussian-embedding",
-    "small: binned": "binned",
-    "small: binned, asymmetric": "binned-asymmetric",
-    "small: binned, asymmetric, embedding": "binned-asymmetric-embedding",
+    "normal, embedding not ordered": "base",
+    "binned": "binned",
+    "binned, asymmetric": "binned-asymmetric",
+    "binned, asymmetric, embedding": "binned-asymmetric-embedding",
 }
+START = "gaussian-embedding"  # among them: the head of the released model
 RECIPES = {"all weights": "full", "head alone": "head", "low rank": "lowrank"}
 SCRATCH, AS_IS, SHIFTED = "from scratch", "as it is", "as it is, shifted by the median"
 TAUGHT = "first fit taught, weights as they are"
@@ -143,13 +147,41 @@ class Model:
         return reader.estimate(spectra).raw.select(NAMES).mean
 
 
-def fitted(variant: str, settings: Settings, stars: Sample, start: Start, seed: int) -> Model:
-    """Return what a variant makes of stars."""
-    transfer: dict[str, Any] = {"start": "given", "rank": settings.rank}
+class Common:
+    """What variants have in common that learn from the same stars: first fits, and their teaching.
+
+    All models of ``learners.py`` have the same compact spectra.
+    """
+
+    def __init__(self) -> None:
+        self.drawn: Any = None
+        self.observed: Observed | None = None
+        self.kept: dict[str, dict[int, Any]] = {}
+
+    def share(self, task: EncoderTask, drawn: Any, variant: str, seed: int) -> None:
+        """Give a task what tasks before it made of the same stars, and keep what it will make."""
+        if self.drawn != drawn:
+            self.drawn, self.observed, self.kept = drawn, None, {}
+        guesser = task.encoder.guesser
+        kind = "bare" if guesser is None else "untaught" if variant == UNTAUGHT else "taught"
+        task.kept = self.kept.setdefault(kind, {})
+        if guesser is not None and kind == "taught":
+            if self.observed is None:
+                learn_observed(guesser.compact, task.train, seed, progress=False)
+                self.observed = guesser.compact.observed
+            guesser.compact.observed = deepcopy(self.observed)
+
+
+COMMON = Common()
+
+
+def fitted(
+    variant: str, settings: Settings, stars: Sample, start: Start, seed: int, drawn: Any
+) -> Model:
+    """Return what a variant makes of stars; ``drawn`` says which these are."""
+    transfer: dict[str, Any] = {"start": "given", "rank": settings.rank, "observed": False}
     if variant in RECIPES:
         transfer["recipe"] = RECIPES[variant]
-    elif variant == UNTAUGHT:
-        transfer["observed"] = False
     batch = min(BATCH, len(stars))
     config = TrainConfig.model_validate(
         {
@@ -173,16 +205,12 @@ def fitted(variant: str, settings: Settings, stars: Sample, start: Start, seed: 
     scale = LabelScale.fit(stars.labels) if scratch else start.estimator.scale
     stars = stars.with_labels(scale.names)
     none = stars.take(np.zeros(len(stars), dtype=bool))
+    splits = Splits(stars, none, none)
+    task = EncoderTask(config, splits, scale, start=None if scratch else start, progress=False)
+    COMMON.share(task, drawn, variant, seed)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = fit(
-            config,
-            Splits(stars, none, none),
-            scale,
-            Path(folder),
-            start=None if scratch else start,
-            progress=False,
-        )
-    return Model(encoder, scale)
+        learnt = learn(task, config.training, Path(folder), title=variant, progress=False)
+    return Model(merge(cast(Encoder, learnt)), scale)
 
 
 def metrics(residual: NDArray) -> dict[str, dict[str, float]]:
@@ -253,7 +281,7 @@ def run(
         return
     began = time.monotonic()
     stars = survey.drawn(size, draw, choosing=role == "choose")
-    model = model_of(variant, settings, stars, start, draw)
+    model = model_of(variant, settings, stars, start, draw, (role, size, draw))
     if role == "other":
         assert survey.others is not None
         found = model.of_others(start, survey.others.spectra)
@@ -269,7 +297,9 @@ def run(
     runs.add({**key, "spectra": len(stars), "seconds": seconds, "metrics": metrics(residual)})
 
 
-def model_of(variant: str, settings: Settings, stars: Sample, start: Start, draw: int) -> Model:
+def model_of(
+    variant: str, settings: Settings, stars: Sample, start: Start, draw: int, drawn: Any
+) -> Model:
     """Return what a variant makes of a draw of stars."""
     if variant == FIRST:
         known = load(find_model("lamost-dr10"))
@@ -278,7 +308,7 @@ def model_of(variant: str, settings: Settings, stars: Sample, start: Start, draw
         return Model(start.estimator.encoder, start.estimator.scale)
     if variant == TAUGHT:
         return _taught(start, stars)
-    return fitted(variant, settings, stars, start, draw)
+    return fitted(variant, settings, stars, start, draw, drawn)
 
 
 def _taught(start: Start, stars: Sample) -> Model:
@@ -484,9 +514,9 @@ those of 30 and so on; of all stars {DRAWS_OF_ALL} seeds. Errors are against LAS
 
 Learning rates were chosen at {CHOSEN_AT} stars with {SELECTION:.0%} of the training stars, which
 the models that they were chosen with had not seen, from other draws than those of the result.
-*Small* models have the rate of *all weights*: of width 64, they differ in their heads alone, and
-each has learnt, with its head, from the same 20,000 simulated stars. The numbers of steps
-of 16 spectra were set before: {", ".join(f"{n} for {k or 'all'}" for k, n in STEPS.items())} stars.
+Models with other heads have the rate of *all weights*, too: all are of width 64, and each has
+learnt, with its head, from the same 20,000 simulated stars. The numbers of steps of 16 spectra
+were set before: {", ".join(f"{n} for {k or 'all'}" for k, n in STEPS.items())} stars.
 The validation stars played no part in it.
 
 Each cell is *median bias / 1.4826 MAD / RMSE / outliers*, the mean over draws, ± the standard
@@ -514,25 +544,24 @@ deviation of one draw; *{FIRST}* is `weights/lamost-dr10`, trained on all stars 
 def main() -> None:
     """Choose, run, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("start")
+    parser.add_argument("kept", type=Path, help="folder of learners.py, with a model a head")
     parser.add_argument("store")
     parser.add_argument("work", type=Path)
     parser.add_argument("--choose", action="store_true", help="try settings on training stars")
-    parser.add_argument("--small", type=Path, help="folder of learners.py, with a model a head")
     parser.add_argument("--miles", type=Path, help="folder of MILES")
     parser.add_argument("--page", type=Path, help="write the page into this folder")
     parser.add_argument("--variants", default="", help="some of them, by semicolons")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    start = read_start(TransferConfig(start=options.start))
+    start = read_start(TransferConfig(start=str(options.kept / START)))
     survey, runs = read_survey(options.store, options.miles), Runs(options.work / "runs.jsonl")
     starts: Starts = dict.fromkeys(
         (AS_IS, SHIFTED, TAUGHT, SCRATCH, FIRST, *RECIPES, UNTAUGHT), start
     )
-    if options.small:
-        small = {name: options.small / folder for name, folder in HEADS.items()}
-        starts |= {n: read_start(TransferConfig(start=str(path))) for n, path in small.items()}
+    for name, folder in HEADS.items():
+        if (options.kept / folder / CARD).exists():
+            starts[name] = read_start(TransferConfig(start=str(options.kept / folder)))
     variants = [one.strip() for one in options.variants.split(";") if one] or list(starts)
     if options.choose:
         choose(runs, survey, start, [v for v in variants if v in (SCRATCH, *RECIPES)])
