@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spectrolabe.models.emulator import Emulator, load_emulator
+from spectrolabe.models.files import read_card
+from spectrolabe.models.released import EMULATOR
 from spectrolabe.spectra import air_to_vacuum, convolve_lsf
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
@@ -74,6 +77,15 @@ def test_the_nearest_instrument_sees_what_a_far_one_sees_blurred() -> None:
     blurred = convolve_lsf(fine, sharp, 1800.0, input_resolution=28000.0)
     inside = slice(400, -400)
     np.testing.assert_allclose(low[inside], blurred[inside], atol=2e-3)
+
+
+def test_the_released_encoder_was_made_with_these() -> None:
+    """Its first fit ends with spectra of emulators by name: those that it has learnt from."""
+    card = json.loads((WEIGHTS / "unified-v1" / "card.json").read_text())
+    names = card["encoder"]["compact"]["emulators"]
+    known = card["transfer"]["start_trained_on"]["emulators"]
+    found = {name: read_card(WEIGHTS / name, EMULATOR)["weights_sha256"] for name in names}
+    assert found == known
 
 
 @pytest.mark.data

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spectrolabe.labels import LabelScale
 from spectrolabe.models.compact import CompactSpectra
+from spectrolabe.models.deduced import Deduced
 from spectrolabe.models.first_fit import FirstFit, TokenView, first_fit
 from spectrolabe.models.heads import Prior
 from spectrolabe.models.tokens import Tokens
@@ -55,6 +56,7 @@ class Guesser(nn.Module):
     def __init__(self, compact: CompactSpectra, labels: int) -> None:
         super().__init__()
         self.compact, self.labels = compact, labels
+        self.deduced = Deduced()
         count = len(compact.centre) + 1
         self.register_buffer("told", torch.full((count,), -1))
         self.register_buffer("centre", torch.zeros(count))
@@ -116,10 +118,14 @@ class Guesser(nn.Module):
         here = self.told >= 0
         where, size = self.told[here], (len(value), self.labels)
         scaled, scaled_error = (value - self.centre) / self.width, error / self.width
+        further, further_error = self.deduced(fit.labels, fit.covariance)
+        where = torch.cat([where, self.deduced.where])
+        scaled = torch.cat([scaled[:, here], further], dim=1)
+        scaled_error = torch.cat([scaled_error[:, here], further_error], dim=1)
         zero = value.new_zeros(size)
         prior = Prior(
-            zero.index_copy(1, where, scaled[:, here]),
-            zero.index_copy(1, where, scaled_error[:, here].clamp(1e-3, 10.0).log()),
+            zero.index_copy(1, where, scaled),
+            zero.index_copy(1, where, scaled_error.clamp(1e-3, 10.0).log()),
             torch.zeros(self.labels, dtype=torch.bool, device=where.device).index_fill(0, where, 1),
             self._correlation(fit.covariance, sigma),
         )

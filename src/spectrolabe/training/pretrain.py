@@ -21,6 +21,7 @@ from spectrolabe.models.estimator import numbers
 from spectrolabe.models.guess import MOTION
 from spectrolabe.models.heads import HeadOutput
 from spectrolabe.training.compact import compact_spectra
+from spectrolabe.training.deduced import learn_deduced
 from spectrolabe.training.instruments import RANDOM
 from spectrolabe.training.loop import Run
 from spectrolabe.training.sky import SkyBatch, SkyStream
@@ -268,6 +269,8 @@ class SkyTask(SkyBeside):
         encoder = Encoder(config.encoder, len(stream.names), compact)
         if encoder.guesser is not None:
             encoder.guesser.aim((*stream.emulators[0].names, *MOTION), stream.scale)
+            rng = np.random.default_rng([config.training.seed, 2**31, 4])
+            learn_deduced(encoder.guesser, stream, rng)
         encoder.head.set_range(torch.from_numpy(_range_of(stream)).float())
         self.model: nn.Module = encoder
         super().__init__(stream, config.training.batch_size)
