@@ -76,6 +76,8 @@ class Deduced(nn.Module):
             Scaled, of a fit.
         covariance : Tensor, shape (V, A, A)
         """
+        if not len(self.where):
+            return labels[:, :0], labels[:, :0]
         columns = self.columns
         terms, slopes = self._terms(labels[:, columns])
         mean = (terms @ self.weights).clamp(self.low, self.high)
