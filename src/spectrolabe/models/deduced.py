@@ -7,6 +7,7 @@ Galaxy they are smooth functions of these, known before any spectrum is read.
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,7 @@ class Deduced(nn.Module):
     def _terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Products of powers, (V, F), and their slopes, (V, C, F)."""
         count = x.shape[1]
-        every = itertools.product(range(DEGREE + 1), repeat=count)
-        powers = torch.tensor([p for p in every if sum(p) <= DEGREE], device=x.device)
+        powers = _powers(count).to(x.device)
         table = torch.stack([x**k for k in range(DEGREE + 1)], dim=2)  # (V, C, 1 + DEGREE)
         rises = torch.stack([k * x ** max(k - 1, 0) for k in range(DEGREE + 1)], dim=2)
         own = torch.arange(count, device=x.device)
@@ -109,3 +109,10 @@ class Deduced(nn.Module):
             state.setdefault(prefix + name, value)
             setattr(self, name, torch.empty_like(state[prefix + name]))
         super()._load_from_state_dict(state, prefix, *rest)
+
+
+@cache
+def _powers(count: int) -> Tensor:
+    """Powers of ``count`` numbers in each term, (F, C)."""
+    every = itertools.product(range(DEGREE + 1), repeat=count)
+    return torch.tensor([p for p in every if sum(p) <= DEGREE])
