@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spectrolabe.config import CompactConfig
+from spectrolabe.errors import InputError
 from spectrolabe.models.compact import Amounts, CompactSpectra
 from spectrolabe.models.explained import Explained
 from spectrolabe.models.first_fit import CORRECTIONS, first_fit
@@ -48,14 +49,16 @@ def test_predictions_are_what_an_instrument_sees(resolution):
     assert error.square().mean().sqrt() < 0.03 * signal.square().mean().sqrt()
 
 
-def test_light_of_the_instrument_is_no_signal():
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+def test_light_of_the_instrument_is_no_signal(shift):
     """Light that falls by two thirds to the ends of an arm, and jumps where detectors meet."""
 
     def light(x):
         place = (x - x.mean()) / np.ptp(x) * 2.0
-        return (1.0 - 0.65 * place**2) * np.where(place > 0.1, 0.8, 1.0)
+        return (1.0 - 0.65 * place**2) * np.where(x > 5330.0 + shift, 0.8, 1.0)
 
-    tokens = spectrum_tokens(TRUE, 20_000.0, light=light, lost=(5315.0, 5345.0))
+    lost = 5323.0 + shift, 5337.0 + shift  # wherever tokens begin
+    tokens = spectrum_tokens(TRUE, 20_000.0, light=light, lost=lost)
     seen = Explained(tokens, ONE, compact_lines())
     assert seen.content.abs().max() > 0.15  # what is taken off tokens leaves much of it
     content, _ = seen.predict(torch.from_numpy(TRUE).float()[None], torch.zeros(1))
@@ -71,6 +74,7 @@ class Emulated:
     def __init__(self, compact, missing):
         nodes = int(compact.first) + 0.5 + np.arange(int(compact.size))
         self.x, self.missing = nodes * node_width(FINEST), missing
+        self.stretches = [(int(compact.first), int(compact.size))]
         self.asked = 0
 
     def flux(self, stretch, labels):
@@ -81,6 +85,16 @@ class Emulated:
             for row in labels
         ]
         return (np.float32(whole) - 1.0).T
+
+
+def test_other_emulators_of_the_same_name_are_refused(monkeypatch):
+    compact = compact_lines()
+    emulated = Emulated(compact, 0.0)
+    emulated.stretches = [(0, 10)]
+    monkeypatch.setattr("spectrolabe.models.compact.emulated_nodes", lambda _: emulated)
+    compact.emulators = ("theirs",)
+    with pytest.raises(InputError, match=r"theirs.*others of the same name"):
+        first_fit(compact, [spectrum_tokens(TRUE, 1800.0)], ONE, ONE)
 
 
 @pytest.mark.parametrize("resolution", [1800.0, 20_000.0])

@@ -20,6 +20,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
 from spectrolabe.config import CompactConfig
+from spectrolabe.errors import InputError
 from spectrolabe.models.forward_mode import PerItem, linear, silu
 from spectrolabe.models.local import Local, freedom
 from spectrolabe.models.node_spectra import FINEST, emulated_nodes
@@ -32,6 +33,7 @@ __all__ = ["REACH", "Amounts", "At", "CompactSpectra", "step_of"]
 BLOCK = 512  # nodes that share a scale
 REACH = 3  # nodes on either side of a token that derivatives need
 MOST_TABLES = 48  # kept, up to 0.1 GB each: those used last
+TOGETHER = 64  # spectra of emulators at a time
 SHARES = 2  # tables for a factor of two in the variance of what blurs a spectrum
 
 
@@ -184,7 +186,7 @@ class CompactSpectra(nn.Module):
     resolution : float
         R of the rows.
     emulators : tuple of str
-        Those that they are of, by name, each of one stretch; empty if they are not of any.
+        Those that they are of, by name; empty if they are not of any.
     """
 
     packed: Tensor
@@ -391,12 +393,27 @@ class CompactSpectra(nn.Module):
         labels : Tensor, shape (S, A)
         smoothing : sequence of csr_array
             Of `smoothing`.
+
+        Raises
+        ------
+        InputError
+            If the emulators of these names are others than those that the functions are of.
         """
         values = (labels * self.width + self.centre).double().numpy(force=True)
-        spectra, out = emulated_nodes(self.emulators), np.zeros((), np.float32)
-        for stretch, matrix in enumerate(smoothing):
-            if matrix.nnz:
-                out = out + matrix @ spectra.flux(stretch, values)
+        spectra = emulated_nodes(self.emulators)
+        if spectra.stretches != self._stretches():
+            raise InputError(
+                ", ".join(self.emulators),
+                expected="the emulators that this model was made with",
+                found="others of the same name",
+                fix="Rename a folder of that name here, or train the model again.",
+            )
+        out = np.zeros((smoothing[0].shape[0], len(values)), np.float32)
+        for begin in range(0, len(values), TOGETHER):
+            some = slice(begin, begin + TOGETHER)
+            for stretch, matrix in enumerate(smoothing):
+                if matrix.nnz:
+                    out[:, some] += matrix @ spectra.flux(stretch, values[some])
         return torch.as_tensor(out, device=labels.device)
 
     def _stretches(self) -> list[tuple[int, int]]:

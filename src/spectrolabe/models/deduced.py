@@ -91,7 +91,7 @@ class Deduced(nn.Module):
     def _terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Products of powers, (V, F), and their slopes, (V, C, F)."""
         count = x.shape[1]
-        powers = _powers(count).to(x.device)
+        powers = torch.tensor(_powers(count), device=x.device)
         table = torch.stack([x**k for k in range(DEGREE + 1)], dim=2)  # (V, C, 1 + DEGREE)
         rises = torch.stack([k * x ** max(k - 1, 0) for k in range(DEGREE + 1)], dim=2)
         own = torch.arange(count, device=x.device)
@@ -105,14 +105,14 @@ class Deduced(nn.Module):
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take polynomials of any number; models that have none need not say so."""
-        for name, value in list(self.named_buffers()):
+        for name, value in Deduced().named_buffers():
             state.setdefault(prefix + name, value)
             setattr(self, name, torch.empty_like(state[prefix + name]))
         super()._load_from_state_dict(state, prefix, *rest)
 
 
 @cache
-def _powers(count: int) -> Tensor:
-    """Powers of ``count`` numbers in each term, (F, C)."""
+def _powers(count: int) -> list[tuple[int, ...]]:
+    """Powers of ``count`` numbers in each of F terms."""
     every = itertools.product(range(DEGREE + 1), repeat=count)
-    return torch.tensor([p for p in every if sum(p) <= DEGREE])
+    return [p for p in every if sum(p) <= DEGREE]

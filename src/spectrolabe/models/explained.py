@@ -20,7 +20,7 @@ from spectrolabe.models.tokens import (
 )
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["FLOOR", "Explained"]
+__all__ = ["Explained"]
 
 FLOOR = 0.002  # of the continuum: error of a spectrum of a few functions
 EMULATED_FLOOR = 0.0005  # and of one that was asked of the emulators
@@ -112,7 +112,7 @@ class Explained:
         return self.compact.smoothing(self.places, self.steps)
 
     def correct(self, labels: Tensor, amounts: Tensor) -> None:
-        """Add to the mean what the functions lack of the emulators; nothing without emulators.
+        """Let predictions be those of the emulators at some labels; nothing without emulators.
 
         Parameters
         ----------
@@ -124,7 +124,8 @@ class Explained:
         if not self.compact.emulators:
             return
         own = amounts.shape[1] - self.compact.observed.count
-        exact = self.compact.emulated(labels, self.smoothing)
+        own_labels, back = torch.unique(labels, dim=0, return_inverse=True)  # of each view
+        exact = self.compact.emulated(own_labels, self.smoothing)[:, back]
         computed = self.functions[..., :own].flatten(0, 1) @ amounts[:, :own].T
         self.mean = (exact - computed).unflatten(0, self.functions.shape[:2])
         self._set_floor(EMULATED_FLOOR)

@@ -23,7 +23,7 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 __all__ = ["FirstFit", "TokenView", "first_fit"]
 
 STEPS = 4
-CORRECTIONS = 4  # times that spectra are asked of the emulators
+CORRECTIONS = 5  # times that spectra are asked of the emulators
 DOUBT = (0, 1)  # of these, before which tokens are weighed anew
 SHORTEST, FURTHEST = -0.5, 3.0  # of a step, that the last one may say that is lacking
 REWEIGH = (2,)  # steps before which tokens are weighed anew
@@ -164,11 +164,9 @@ class _Fit:
             point = self.point(self.start(gram), velocity)
             damping = torch.full((self.views,), DAMPING, device=velocity.device)
             for step in range(1, STEPS + 1):
-                change, moved, _ = self.step(point, gram, damping)
-                size = change.abs().amax(dim=1, keepdim=True)
-                change = change * (LONGEST / size.clamp(min=LONGEST))
-                labels = (point.labels + change).clamp(self.compact.low, self.compact.high)
-                new = self.point(labels, point.velocity + moved, reweigh=step in REWEIGH)
+                labels = self.inside(point.labels, self.step(point, gram, damping)[0])
+                velocity = self.followed(point, labels)
+                new = self.point(labels, velocity, reweigh=step in REWEIGH)
                 if step in REWEIGH:  # values before and after do not compare
                     gram, point = self.gram(), new
                     continue
@@ -180,30 +178,37 @@ class _Fit:
         return self.result(point, gram)
 
     def corrected(self, point: _Point, gram: Tensor) -> tuple[_Point, Tensor]:
-        """Look again with spectra of the emulators, and go where these lead."""
+        """Look again with spectra of the emulators, go where these lead, and return the best."""
+        best = point
         for turn in range(CORRECTIONS):
             labels, velocity = point.labels, point.velocity
             if turn:
-                labels, moved, _ = self.moved(point, gram)
-                velocity = velocity + moved
+                labels, velocity, _ = self.moved(point, gram)
             amounts = self.compact.shares(labels)
             for piece in self.pieces:
                 view = self.view[piece.entry]
                 piece.seen.correct(labels[view], amounts[view])
             point = self.point(labels, velocity, reweigh=turn in DOUBT)
-            if turn in DOUBT:
-                gram = self.gram()
-        return point, gram
+            if turn in DOUBT:  # values before and after do not compare
+                gram, best = self.gram(), point
+            else:
+                best = self.chosen(point.value > best.value, best, point)
+        return best, gram
 
     def moved(self, point: _Point, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Labels after a step that is hardly damped; and the rest of `step`."""
+        """Labels and velocities after a step that is hardly damped; factor of the precision."""
         least = torch.full_like(point.value, LEAST_DAMPING)
-        change, moved, factor = self.step(point, gram, least)
-        further = self.further(point.labels, change.detach(), factor)
-        size = (change + further).abs().amax(dim=1, keepdim=True)
-        change = (change + further) * (LONGEST / size.clamp(min=LONGEST))
-        labels = (point.labels + change).clamp(self.compact.low, self.compact.high)
-        return labels, moved, factor
+        change, factor = self.step(point, gram, least)
+        if self.compact.emulators:
+            change = change + self.further(point.labels, change.detach(), factor)
+        labels = self.inside(point.labels, change)
+        return labels, self.followed(point, labels), factor
+
+    def inside(self, labels: Tensor, change: Tensor) -> Tensor:
+        """Labels after a change that is not too long, within their range."""
+        size = change.abs().amax(dim=1, keepdim=True)
+        change = change * (LONGEST / size.clamp(min=LONGEST))
+        return (labels + change).clamp(self.compact.low, self.compact.high)
 
     def further(self, labels: Tensor, change: Tensor, factor: Tensor) -> Tensor:
         """By how much more to go than a step, as the last one says (Anderson 1965).
@@ -277,12 +282,10 @@ class _Fit:
             out = _Sums(*(a.index_copy(0, entry, b) for a, b in zip(out, found, strict=True)))
         return out
 
-    def step(self, point: _Point, gram: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Change of the labels and of the velocities; and the factor of the precision."""
+    def step(self, point: _Point, gram: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+        """Change of the labels, and the factor of the precision."""
         slopes, sums = point.slopes[self.view], point.sums
-        pinned = sums.power + self.at_rest
-        pull = sums.pull - self.at_rest * point.velocity
-        mixed = torch.einsum("eam,em->ea", slopes, sums.cross)
+        pinned, pull, mixed = self.motion(point)
         precision = slopes @ gram @ slopes.transpose(1, 2)
         # velocities are taken out of the equations of the labels
         precision = precision - mixed[:, :, None] * mixed[:, None] / pinned[:, None, None]
@@ -291,22 +294,35 @@ class _Fit:
         right = self.add(right) - point.labels @ self.prior
         ridge = torch.diagonal(precision, dim1=1, dim2=2) * damping[:, None]
         factor = _factor((precision + torch.diag_embed(ridge)).double())
-        change = torch.cholesky_solve(right.double()[..., None], factor)[..., 0].float()
-        moved = (pull - (mixed * change[self.view]).sum(dim=1)) / pinned
-        return change, moved, factor
+        return torch.cholesky_solve(right.double()[..., None], factor)[..., 0].float(), factor
+
+    def motion(self, point: _Point) -> tuple[Tensor, Tensor, Tensor]:
+        """Precision of the velocities, what pulls them, and how they go with each label."""
+        pinned = point.sums.power + self.at_rest
+        pull = point.sums.pull - self.at_rest * point.velocity
+        return pinned, pull, torch.einsum("eam,em->ea", point.slopes[self.view], point.sums.cross)
+
+    def followed(self, point: _Point, labels: Tensor) -> Tensor:
+        """Velocities that go with a step to these labels."""
+        pinned, pull, mixed = self.motion(point)
+        change = (labels - point.labels)[self.view]
+        return point.velocity + (pull - (mixed * change).sum(dim=1)) / pinned
 
     def result(self, point: _Point, gram: Tensor) -> FirstFit:
-        """One more step, and what is left."""
+        """One more step, which is not made where emulators were asked, and what is left."""
         compact, view = self.compact, self.view
         amounts = compact.shares(point.labels)[view]
         if any(piece.seen.content.requires_grad for piece in self.pieces):
             score, pull = self.sums(amounts, point.velocity)[1:3]
             point = point._replace(sums=point.sums._replace(score=score, pull=pull))
-        labels, moved, factor = self.moved(point, gram)
+        labels, velocity, factor = self.moved(point, gram)
+        if compact.emulators:  # they have been asked at this point
+            labels = point.labels + (labels - labels.detach())
+            velocity = point.velocity + (velocity - velocity.detach())
         covariance = torch.cholesky_inverse(factor).float()
         pinned = point.sums.power + self.at_rest
         known = self.add(pinned)
-        velocity = self.add(pinned * (point.velocity + moved)) / known
+        velocity = self.add(pinned * velocity) / known
         # a direction of the amounts for each label: how residuals move it, over its sigma
         sigma = torch.diagonal(covariance, dim1=1, dim2=2).sqrt()
         turn = (covariance / sigma[:, :, None]) @ point.slopes  # (V, A, M)

@@ -118,7 +118,8 @@ class Guesser(nn.Module):
         here = self.told >= 0
         where, size = self.told[here], (len(value), self.labels)
         scaled, scaled_error = (value - self.centre) / self.width, error / self.width
-        further, further_error = self.deduced(fit.labels, fit.covariance)
+        with torch.autocast(fit.labels.device.type, enabled=False):
+            further, further_error = self.deduced(fit.labels, fit.covariance)
         where = torch.cat([where, self.deduced.where])
         scaled = torch.cat([scaled[:, here], further], dim=1)
         scaled_error = torch.cat([scaled_error[:, here], further_error], dim=1)

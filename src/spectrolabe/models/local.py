@@ -14,7 +14,9 @@ from spectrolabe.models.tokens import CONTINUUM_WIDTH, NODES, RIDGE, ladder_leve
 __all__ = ["AS_TOKENS", "Freedom", "Local", "freedom", "token_places"]
 
 SHARP = 5000.0  # R above which a continuum is free on a smaller scale
-GAP = 0.002  # in ln(wavelength): wider ones are those between detectors, and light jumps there
+GAP = (
+    0.002  # in ln(wavelength), without pixels: wider ones are between detectors, where light jumps
+)
 LEAST = 1e-12  # sum of weights
 
 
@@ -76,12 +78,13 @@ class Local:
         self.scale = free.width / float(width[0])  # tokens
         distance = (number[None, :] - number[:, None]) / self.scale
         near = torch.exp(-0.5 * distance**2)
+        whole = [(near * distance**k).float() for k in range(self.top + 1)]
         gap = GAP / float(width[0]) if free.jumps else torch.inf
         stretches, which = torch.unique(_stretches(number, cover, gap), dim=0, return_inverse=True)
         self.groups = []
         for i, stretch in enumerate(stretches):
-            weight = near * (stretch[None, :] == stretch[:, None])
-            kernels = [(weight * distance**k).float() for k in range(self.top + 1)]
+            same = stretch[None, :] == stretch[:, None]
+            kernels = whole if same.all() else [kernel * same for kernel in whole]
             self.groups.append(_Group((which == i).nonzero()[:, 0], kernels))
         place = token_places(cover.device) / self.scale
         self.powers = torch.stack([place**k for k in range(self.top + 1)], dim=1)
@@ -147,14 +150,18 @@ class Local:
 
 
 def _stretches(number: Tensor, cover: Tensor, gap: float) -> Tensor:
-    """Number of the stretch without wide gaps that each token of an entry is in, (E, P)."""
+    """Number of the stretch without wide gaps that each token of an entry is in, (E, P).
+
+    Gaps are from the last node that is covered to the next, wherever tokens begin.
+    """
     order = number.argsort()
-    place = number[order]
-    there = (cover.amax(dim=2) > 0).T[:, order]
-    nowhere = torch.full_like(place[:1], -torch.inf).expand(len(there), 1)
-    last = torch.where(there, place, -torch.inf).cummax(dim=1).values
-    before = torch.cat([nowhere, last[:, :-1]], dim=1)
-    begins = there & (place - before > 1.0 + gap)
+    there = (cover > 0).transpose(0, 1)[:, order]  # (E, P, NODES)
+    place, some = number[order] - 0.5, there.any(dim=2)
+    first = place + there.byte().argmax(dim=2) / NODES
+    last = place + 1.0 - there.flip(2).byte().argmax(dim=2) / NODES
+    end = torch.where(some, last, -torch.inf).cummax(dim=1).values
+    before = torch.cat([torch.full_like(end[:, :1], -torch.inf), end[:, :-1]], dim=1)
+    begins = some & torch.isfinite(before) & (first - before > gap)
     out = torch.empty_like(begins, dtype=torch.long)
     out[:, order] = begins.cumsum(dim=1)
     return out

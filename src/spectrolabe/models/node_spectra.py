@@ -55,6 +55,7 @@ class NodeSpectra:
             low, high = int(np.ceil(x[0] / step)), int(x[-1] / step)
             at = ((np.arange(low, high) + 0.5) * step - x[0]) / emulator.basis.step
             self.parts.append(_Band(emulator, low, _cubic(at, len(x))))
+        self.stretches = [(part.low, part.size) for part in self.parts]
         self.nodes = sum(part.size for part in self.parts)
 
     @torch.no_grad()

@@ -27,12 +27,12 @@ def learn_deduced(guesser: Guesser, stream: SkyStream, rng: np.random.Generator)
     rng : Generator
     """
     wanted = [name for name in GALACTIC if name in stream.names]
-    if not wanted:
+    names = stream.emulators[0].names
+    if not wanted or not set(FROM) <= set(names):
         return
     stars, compact = stream.stars(STARS, rng), guesser.compact
     centre, width = (x.double().numpy(force=True) for x in (compact.centre, compact.width))
     known = (node_labels(stars) - centre) / width
     where = [stream.names.index(name) for name in wanted]
-    names = stream.emulators[0].names
     scaled = stream.scale.scale(stars.values)[:, where]
     guesser.deduced.learn([names.index(name) for name in FROM], known, where, scaled)
