@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.models.files import read_card
@@ -77,6 +78,15 @@ def test_the_nearest_instrument_sees_what_a_far_one_sees_blurred() -> None:
     blurred = convolve_lsf(fine, sharp, 1800.0, input_resolution=28000.0)
     inside = slice(400, -400)
     np.testing.assert_allclose(low[inside], blurred[inside], atol=2e-3)
+
+
+def test_to_load_is_not_to_draw() -> None:
+    """Random numbers of a training that loads emulators are those of one that has them."""
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    load_emulator(WEIGHTS / "emulator-h")
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_released_encoder_was_made_with_these() -> None:

@@ -219,6 +219,8 @@ class CompactSpectra(nn.Module):
     ) -> None:
         super().__init__()
         self.emulators = emulators
+        if emulators:  # now, and not in the middle of a fit
+            emulated_nodes(emulators)
         scale = [b.abs().amax(dim=0).clamp(min=1e-12) / 127.0 for b in rows.split(BLOCK)]
         packed = [
             torch.round(b / s).to(torch.int8) for b, s in zip(rows.split(BLOCK), scale, strict=True)

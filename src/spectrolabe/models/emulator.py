@@ -491,7 +491,8 @@ def load_emulator(folder: str | Path) -> Emulator:
     column = {key: np.array([e[key] for e in card["labels"]]) for key in card["labels"][0]}
     names = tuple(column["name"].tolist())
     scale = LabelScale(names, column["centre"], column["width"])
-    network = EmulatorNetwork(EmulatorConfig(**card["network"]), scale, len(tensors["offset"]))
+    with torch.random.fork_rng(devices=[]):  # to load is not to draw
+        network = EmulatorNetwork(EmulatorConfig(**card["network"]), scale, len(tensors["offset"]))
     prefix = "network."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     network.load_state_dict(state)
