@@ -28,8 +28,8 @@ from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.training.loop import Run, begin, learn
-from spectrolabe.training.pretrain import Seen, SkyTask, encode_views, sky_loss
-from unified_sky import SURVEYS
+from spectrolabe.training.pretrain import Seen, SkyTask, sky_loss
+from unified_sky import SURVEYS, told_by
 
 __all__ = ["BASELINE", "LEARNERS", "LOSSES", "Learner", "Tried", "finished", "try_out"]
 
@@ -164,19 +164,8 @@ def try_out(work: Path, name: str, surveys: tuple[str, ...] = SURVEYS) -> dict[s
     found = {}
     for survey in surveys:
         views = [read(path) for path in kept(work, "test", (survey,))]
-        parts = [encode_views(model.encoder, batch) for batch in views]
-        mean, covariance, embedding, levels = map(np.concatenate, zip(*parts, strict=True))
-        estimate = model.physical(
-            mean,
-            covariance,
-            embedding,
-            np.concatenate([batch.snr for batch in views]),
-            np.arange(len(mean)).astype(str),
-            surveys=[survey] * len(mean),
-            levels=levels,
-        )
-        truth = np.concatenate([batch.target.double().numpy() for batch in views])
-        found[survey] = Tried(estimate.calibrated, model.scale.unscale(truth), embedding)
+        estimate, truth = told_by(model, views, survey)
+        found[survey] = Tried(estimate.calibrated, truth, estimate.embedding)
     return found
 
 

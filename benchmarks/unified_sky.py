@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from spectrolabe.config import StreamConfig
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.estimator import Estimator, numbers
+from spectrolabe.models.estimator import Estimate, Estimator, numbers
 from spectrolabe.models.pixels import PixelBatch
 from spectrolabe.models.tokens import Tokens, tokenise
 from spectrolabe.training.observing import Conditions, observe
-from spectrolabe.training.sky import SkyStream
+from spectrolabe.training.pretrain import encode_views
+from spectrolabe.training.sky import SkyBatch, SkyStream
 from spectrolabe.training.stars import EXPOSURE, Stars
 
-__all__ = ["MAIN", "SEED", "SURVEYS", "Sky", "Views", "abundances", "chunks", "read_sky"]
+__all__ = ["MAIN", "SEED", "SURVEYS", "Sky", "Views", "abundances", "chunks", "read_sky", "told_by"]
 
 SURVEYS = ("apogee", "galah", "desi", "gaia_rvs", "lamost_lrs", "sdss_boss")
 MAIN = ("teff", "logg", "fe_h")
@@ -188,6 +189,23 @@ class Sky:
             pixels, truth, _ = self.seen(survey, stars.take(rows), snr[rows], [*seed, k])
             parts.append(self.views([(survey, pixels, truth, snr[rows])], covariance=False))
         return Views.joined(parts)
+
+
+def told_by(model: Estimator, batches: Sequence[SkyBatch], survey: str) -> tuple[Estimate, NDArray]:
+    """Return what a model says of stars that one survey sees, and the truth, (N, L)."""
+    parts = [encode_views(model.encoder, batch) for batch in batches]
+    mean, covariance, embedding, levels = map(np.concatenate, zip(*parts, strict=True))
+    estimate = model.physical(
+        mean,
+        covariance,
+        embedding,
+        np.concatenate([batch.snr for batch in batches]),
+        np.arange(len(mean)).astype(str),
+        surveys=[survey] * len(mean),
+        levels=levels,
+    )
+    target = np.concatenate([batch.target.double().numpy() for batch in batches])
+    return estimate, model.scale.unscale(target)
 
 
 def chunks(count: int) -> list[NDArray]:

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from pages import table
 from spectrolabe.config import StreamConfig
-from spectrolabe.training.pretrain import encode_views
 from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.stars import EXPOSURE, GALACTIC
 from spectrolabe.validation.metrics import mad
-from unified_sky import MAIN, SEED, SURVEYS, Sky, abundances
+from unified_sky import MAIN, SEED, SURVEYS, Sky, abundances, told_by
 
 __all__ = ["pulls", "section"]
 
@@ -24,26 +23,17 @@ def pulls(sky: Sky, survey: str, count: int) -> dict[str, NDArray]:
     config = dict(sky.model.card["configuration"]["sky"])
     stream = SkyStream(StreamConfig(**config), scale=sky.model.scale)
     rng = np.random.default_rng([SEED, SURVEYS.index(survey), 3])
-    parts = []
+    batches = []
     for _ in range(-(-count // BATCH)):
         instrument = stream.draw_instrument(survey, rng)
-        batch = stream.observed(
-            stream.stars(BATCH, rng), [(instrument, np.arange(BATCH))], rng, snr=None
-        )
-        mean, covariance, embedding, levels = encode_views(sky.model.encoder, batch)
-        found = sky.model.physical(
-            mean,
-            covariance,
-            embedding,
-            batch.snr,
-            np.arange(len(mean)).astype(str),
-            surveys=[survey] * len(mean),
-            levels=levels,
-        ).calibrated
-        truth = sky.model.scale.unscale(batch.target.double().numpy())
-        parts.append(((found.mean - truth) / found.sigma, found.sigma / sky.model.scale.width))
-    pull, sigma = map(np.concatenate, zip(*parts, strict=True))
-    return {"pull": pull, "sigma": sigma}
+        views = [(instrument, np.arange(BATCH))]
+        batches.append(stream.observed(stream.stars(BATCH, rng), views, rng))
+    estimate, truth = told_by(sky.model, batches, survey)
+    found = estimate.calibrated
+    return {
+        "pull": (found.mean - truth) / found.sigma,
+        "sigma": found.sigma / sky.model.scale.width,
+    }
 
 
 def _cells(name: str, found: dict[str, NDArray], names: tuple[str, ...]) -> list[str]:

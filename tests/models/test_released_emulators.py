@@ -90,12 +90,13 @@ def test_to_load_is_not_to_draw() -> None:
 
 
 def test_the_released_encoder_was_made_with_these() -> None:
-    """If its first fit ends with spectra of emulators, by name: those that it has learnt from."""
+    """Its first fit may end with spectra of emulators, by name: those that it has learnt from."""
     card = json.loads((WEIGHTS / "unified-v1" / "card.json").read_text())
     names = card["encoder"]["compact"].get("emulators", [])
     known = card["transfer"]["start_trained_on"]["emulators"]
-    for name in names:
-        assert read_card(WEIGHTS / name, EMULATOR)["weights_sha256"] == known[name]
+    assert set(names) <= set(known)
+    found = {name: read_card(WEIGHTS / name, EMULATOR)["weights_sha256"] for name in known}
+    assert found == known
 
 
 @pytest.mark.data

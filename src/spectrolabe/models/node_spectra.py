@@ -86,11 +86,8 @@ class NodeSpectra:
         band = self.parts[number]
         rows, blur = self._rows(band, labels, None)
         room = ROOM * int(BROADENING[1] / SPEED_OF_LIGHT / FWHM / band.emulator.basis.step)
-        padded = torch.nn.functional.pad(rows[:, 0], (room, room), mode="reflect")
-        size = next_fast_len(padded.shape[1], real=True)
-        square = (2.0 * torch.pi * torch.fft.rfftfreq(size)) ** 2
-        waves = torch.fft.rfft(padded, n=size) * torch.exp(-0.5 * blur[:, 0] * square)
-        flux = torch.fft.irfft(waves, n=size)[:, room : room + rows.shape[2]]
+        waves, _, size = _broadened(rows, blur, room)
+        flux = torch.fft.irfft(waves[:, 0], n=size)[:, room : room + rows.shape[2]]
         return np.asarray(band.at_nodes @ np.ascontiguousarray(flux.numpy().T))
 
     def _rows(self, band: _Band, labels: NDArray, width: NDArray | None) -> tuple[Tensor, Tensor]:
@@ -113,10 +110,7 @@ class NodeSpectra:
         rows, blur = self._rows(band, labels, width)
         wide = CONTINUUM_WIDTH / band.emulator.basis.step
         pixels, room = rows.shape[2], int(4 * wide)
-        padded = torch.nn.functional.pad(rows, (room, room), mode="reflect")
-        size = next_fast_len(padded.shape[2], real=True)
-        square = (2.0 * torch.pi * torch.fft.rfftfreq(size)) ** 2
-        waves = torch.fft.rfft(padded, n=size) * torch.exp(-0.5 * blur * square)
+        waves, square, size = _broadened(rows, blur, room)
         if width is not None:
             turn = -blur * square * waves[:, :1] * float(width[-1])
             waves = torch.cat([waves, turn], dim=1)
@@ -127,6 +121,17 @@ class NodeSpectra:
             [ratio - 1.0, (flux[:, 1:] - ratio * smooth[:, 1:]) / (1.0 + smooth[:, :1])], dim=1
         )
         return _at(content, band), _at(flux, band)
+
+
+def _broadened(rows: Tensor, blur: Tensor, room: int) -> tuple[Tensor, Tensor, int]:
+    """Transform of rows, (N, J, pixels), times Gaussians; squared frequencies; its length.
+
+    ``blur``, (N, 1, 1), are variances in squared pixels; ``room`` mirrors pixels at either end.
+    """
+    padded = torch.nn.functional.pad(rows, (room, room), mode="reflect")
+    size = next_fast_len(padded.shape[2], real=True)
+    square = (2.0 * torch.pi * torch.fft.rfftfreq(size)) ** 2
+    return torch.fft.rfft(padded, n=size) * torch.exp(-0.5 * blur * square), square, size
 
 
 def _at(rows: Tensor, band: _Band) -> Tensor:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import spectrolabe
 from spectrolabe.errors import InputError
-from spectrolabe.models.files import CARD, WEIGHTS
+from spectrolabe.models.files import CARD, FORMAT, WEIGHTS
 
 __all__ = ["AGES", "EMULATOR", "ENCODER", "find_emulators", "find_model"]
 
-ENCODER, EMULATOR, AGES = "spectrolabe-encoder", "spectrolabe-emulator", "spectrolabe-ages"
+ENCODER, EMULATOR, AGES = FORMAT, "spectrolabe-emulator", "spectrolabe-ages"
 USE = {ENCODER: "spectrolabe predict", EMULATOR: "spectrolabe fit", AGES: "spectrolabe.load_ages"}
 WHAT = {ENCODER: "an encoder", EMULATOR: "an emulator", AGES: "a model of ages"}
 DEFAULT = {
