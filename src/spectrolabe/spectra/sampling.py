@@ -261,7 +261,7 @@ def _trimmed(kernel: NDArray, tail: float, total: float) -> NDArray:
     return short
 
 
-@nb.njit(fastmath=True, error_model="numpy", cache=True)
+@nb.njit(error_model="numpy", cache=True)
 def _convolve(row: NDArray, kernel: NDArray, result: NDArray) -> None:
     """Convolve with a symmetric kernel; beyond the ends the row keeps its last value."""
     half = kernel.size // 2
@@ -284,7 +284,8 @@ def _convolve(row: NDArray, kernel: NDArray, result: NDArray) -> None:
                 out[i] += g0 * p0[i] + g1 * p1[i] + g2 * p2[i] + g3 * p3[i]
 
 
-@nb.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+# without fastmath, which rounds by where a vector of pixels begins: no cost in speed
+@nb.njit(error_model="numpy", cache=True, nogil=True)
 def _sample(
     splines: NDArray,  # (N, T, J)
     position: NDArray,  # (1 or N, M): of the pixels, in steps
