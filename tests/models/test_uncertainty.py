@@ -71,6 +71,16 @@ def test_too_few_stars_is_an_error():
         Recalibration.fit(np.zeros((12, 1)), np.ones((12, 1)), np.ones(12))
 
 
+def test_how_much_farther_few_stars_are_does_not_hang_on_the_farthest():
+    rng = np.random.default_rng(8)
+    reference, same = rng.standard_t(2.0, (700, 3)), rng.standard_t(2.0, (60, 20, 3))
+    coverage = Coverage.fit(reference)
+    ratios = [coverage.farther(few) for few in same]
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.05)
+    assert np.quantile(ratios, [0.05, 0.95]) == pytest.approx([1.0, 1.0], abs=0.35)
+    assert coverage.farther(3.0 * same[0]) > 2.0
+
+
 def test_coverage_flags_one_per_cent_of_its_own_kind_and_all_of_another():
     rng = np.random.default_rng(4)
     reference, same, far = rng.normal(size=(3, 3000, 4))

@@ -227,17 +227,31 @@ class Coverage:
         # of a dimension in which training stars do not differ, rounding would be all that counts
         width = np.maximum(spread, FAINTEST * np.sqrt(np.mean(spread**2))) + 1e-6
         coverage = cls(read_only(reference, np.float32), read_only(width, np.float32), np.inf)
-        if unseen is None:
-            distance = coverage.distance(reference, skip_self=True)
-        else:
-            distance = coverage.distance(unseen)
+        distance = coverage._to_each_other() if unseen is None else coverage.distance(unseen)
         return cls(coverage.reference, coverage.width, float(np.quantile(distance, INSIDE)))
 
-    def distance(self, embedding: NDArray, *, skip_self: bool = False) -> NDArray:
+    def distance(self, embedding: NDArray) -> NDArray:
         """Return the mean distance to the nearest reference stars, shape (N,)."""
+        return self._distance(embedding)
+
+    def farther(self, embedding: NDArray) -> float:
+        """Return how much farther from the reference stars others are than these from each other.
+
+        In the median, as the farthest of a hundred stars are a matter of chance.
+
+        Parameters
+        ----------
+        embedding : ndarray, shape (N, D)
+        """
+        return float(np.median(self.distance(embedding)) / np.median(self._to_each_other()))
+
+    def _to_each_other(self) -> NDArray:
+        return self._distance(self.reference, skip=1)
+
+    def _distance(self, embedding: NDArray, skip: int = 0) -> NDArray:
         neighbours = min(NEIGHBOURS, len(self.reference) - 1)
-        found, _ = self._tree.query(embedding / self.width, k=neighbours + int(skip_self))
-        return np.atleast_2d(found)[:, int(skip_self) :].mean(axis=1)
+        found, _ = self._tree.query(embedding / self.width, k=neighbours + skip)
+        return np.atleast_2d(found)[:, skip:].mean(axis=1)
 
     def nearest(self, embedding: NDArray, count: int) -> tuple[NDArray, NDArray]:
         """Return which reference stars are nearest and how far, both of shape (N, count).

@@ -90,7 +90,7 @@ def on_unseen(
         Of each catalogue, scaled.
     """
     mean, covariance, embedding = encode_sample(encoder, unseen)
-    reference = encode_sample(encoder, train)[2]
+    inside = Coverage.fit(encode_sample(encoder, train)[2])
     residual = scale.scale(unseen.labels.values) - mean
     if offset is not None:
         residual = residual - offset[unseen.catalogue]
@@ -98,7 +98,7 @@ def on_unseen(
         residual,
         np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)),
         unseen,
-        Coverage.fit(reference, embedding).limit / Coverage.fit(reference).limit,
+        inside.farther(embedding),
         offset,
     )
 
