@@ -82,7 +82,7 @@ def figure(both: tuple[dict[str, float], ...], numbers: dict[str, list[float]], 
     """Relative scatter against stars, passes and parameters."""
     with plt.rc_context(STYLE):
         drawing, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained", sharey=True)
-        what = ("simulated stars", "passes over the same stars", "trained parameters")
+        what = ("simulated stars", "passes over the same stars", "thousand trained parameters")
         kinds = (("clean spectra, S/N 50", "#1f6fa8"), ("spectra as taught", "#c8402f"))
         for axis, group, label in zip(axes, GROUPS, what, strict=True):
             for ratios, (kind, colour) in zip(both, kinds, strict=True):
@@ -120,7 +120,7 @@ def page(work: Path, also: Sequence[Path], output: Path) -> list[str]:
     numbers: dict[str, list[float]] = {
         "stars": [LEARNERS[n].share * BATCHES * STARS for n in GROUPS["stars"]],
         "passes": [float(LEARNERS[n].passes) for n in GROUPS["passes"]],
-        "width": [float(parameters[n]) for n in GROUPS["width"]],
+        "width": [parameters[n] / 1e3 for n in GROUPS["width"]],
     }
     (output / "figures").mkdir(parents=True, exist_ok=True)
     figure((ratios, as_taught), numbers, output / "figures" / "unified_scaling.png")
