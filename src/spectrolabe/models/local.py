@@ -14,9 +14,7 @@ from spectrolabe.models.tokens import CONTINUUM_WIDTH, NODES, RIDGE, ladder_leve
 __all__ = ["AS_TOKENS", "Freedom", "Local", "freedom", "token_places"]
 
 SHARP = 5000.0  # R above which a continuum is free on a smaller scale
-GAP = (
-    0.002  # in ln(wavelength), without pixels: wider ones are between detectors, where light jumps
-)
+GAP = 0.002  # in ln(wavelength): wider ones, without pixels, are those where light jumps
 LEAST = 1e-12  # sum of weights
 
 
