@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -237,7 +237,8 @@ class Encoder(nn.Module):
         ]
         latents = self.latents + self.aim(guess.numbers).unflatten(1, self.latents.shape)
         x = self._read(embedded, seen, latents)
-        return self.head(torch.cat([x, guess.numbers], dim=1), guess.prior)
+        output = self.head(torch.cat([x, guess.numbers], dim=1), guess.prior)
+        return replace(output, doubt=_doubt(views, valid, star))
 
     def first_fit(self, parts: Sequence[Tokens], star: Tensor, spectrum: Tensor) -> FirstFit | None:
         """Return the fit from which the encoder starts, if it makes one; see `forward`."""
@@ -295,3 +296,14 @@ def _order(views: Sequence[TokenView]) -> Tensor:
     order = torch.empty_like(entry)
     order[entry] = torch.arange(len(entry), device=entry.device)
     return order
+
+
+@torch.no_grad()
+def _doubt(views: Sequence[TokenView], valid: Sequence[Tensor], star: Tensor) -> Tensor:
+    """Minus the logarithm of the mean trust in the tokens of each star, (S, 1)."""
+    trust, count = torch.zeros(2, int(star[-1]) + 1, device=star.device).unbind()
+    for view in views:
+        used, of = valid[view.part][view.spectrum], star[view.entry]
+        trust.index_add_(0, of, (view.trust * used).sum(dim=1))
+        count.index_add_(0, of, used.sum(dim=1).to(count))
+    return -((trust + 1.0) / (count + 1.0)).log()[:, None]  # 0 where there is no token

@@ -80,11 +80,14 @@ def encode_with_levels(
 def numbers(encoder: Encoder, output: HeadOutput) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Return the same of what an encoder has said."""
     sigma = output.log_sigma.exp()
+    place = output.embedding
+    if output.doubt is not None:
+        place = torch.cat([place, output.doubt], dim=1)
     covariance = output.correlation * sigma[:, :, None] * sigma[:, None, :]
     return (
         output.mean.double().cpu().numpy(),
         covariance.double().cpu().numpy(),
-        output.embedding.float().cpu().numpy(),
+        place.float().cpu().numpy(),
         encoder.head.levels(output).double().cpu().numpy(),
     )
 

@@ -42,6 +42,9 @@ class HeadOutput:
         What the head saw last, or what an embedding loss ordered; distances in it measure coverage.
     logits : Tensor, shape (S, L, K), optional
         Logarithms of the probabilities of K bins, less a constant; of heads that have bins.
+    doubt : Tensor, shape (S, 1), optional
+        Minus the logarithm of the mean trust that a first fit has in the tokens of a star: how much
+        of its spectra is that of no star known. Of encoders that start from a fit.
     """
 
     mean: Tensor
@@ -49,3 +52,4 @@ class HeadOutput:
     correlation: Tensor
     embedding: Tensor
     logits: Tensor | None = None
+    doubt: Tensor | None = None
