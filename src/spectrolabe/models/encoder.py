@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,11 @@ from torch.nn import functional as F
 from spectrolabe.config import EncoderConfig
 from spectrolabe.models.compact import CompactSpectra
 from spectrolabe.models.first_fit import FirstFit, TokenView
-from spectrolabe.models.guess import Guesser, token_pull, token_residual
+from spectrolabe.models.guess import Guess, Guesser, token_pull, token_residual
 from spectrolabe.models.heads import HeadOutput, make_head
 from spectrolabe.models.tokens import NODES, Tokens
 
-__all__ = ["Encoder"]
+__all__ = ["Attention", "Encoder", "FeedForward", "Reading", "rows_of"]
 
 FREQUENCIES = 32
 LONGEST = 2.0  # period of the wavelength encoding in ln(wavelength); the shortest is configured
@@ -74,11 +75,11 @@ class Attention(nn.Module):
             key = F.embedding(seen.index, self.key(tokens))
             value = F.embedding(seen.index, self.value(tokens))
             mask = seen.mask[:, None, None, :]
-        q, k, v = (self._split(part) for part in (self.query(x), key, value))
+        q, k, v = (self.split(part) for part in (self.query(x), key, value))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
         """(S, Q, D) -> (S, heads, Q, D / heads)."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
@@ -128,6 +129,29 @@ class Seen:
         # a star without a single good pixel still needs something to attend to
         mask[:, 0] |= ~mask.any(dim=1)
         return cls(index, mask)
+
+
+class Reading(NamedTuple):
+    """What an encoder has read of S stars.
+
+    Parameters
+    ----------
+    latents : Tensor, shape (S, Q, D)
+        Of each star.
+    embedded : list of Tensor, each of shape (E', T, D)
+        Of tokens: of each part, or of each entry of ``guess.tokens``.
+    valid : list of Tensor, each of shape (B', T')
+        Tokens of the parts that may be used.
+    star : Tensor, shape (E,)
+    guess : Guess, optional
+        By a first fit.
+    """
+
+    latents: Tensor
+    embedded: list[Tensor]
+    valid: list[Tensor]
+    star: Tensor
+    guess: Guess | None = None
 
 
 class Encoder(nn.Module):
@@ -218,6 +242,18 @@ class Encoder(nn.Module):
         fit : FirstFit, optional
             Of these spectra, by `first_fit`, if it was made before.
         """
+        return self.told(self.read(tokens, star, keep, spectrum=spectrum, fit=fit))
+
+    def read(
+        self,
+        tokens: Tokens | Sequence[Tokens],
+        star: Tensor,
+        keep: Tensor | None = None,
+        *,
+        spectrum: Tensor | None = None,
+        fit: FirstFit | None = None,
+    ) -> Reading:
+        """Return what is known of each star before the head speaks; parameters as of `forward`."""
         parts = [tokens] if isinstance(tokens, Tokens) else list(tokens)
         valid = [part.valid for part in parts] if keep is None else [parts[0].valid & keep]
         if spectrum is None:
@@ -225,33 +261,38 @@ class Encoder(nn.Module):
         if self.guesser is None:
             seen = Seen.of(valid, star, spectrum)
             embedded = [self._embed(part, CONTENT_GAIN * part.content) for part in parts]
-            return self.head(
-                self._read(embedded, seen, self.latents.expand(len(seen.index), -1, -1))
-            )
+            latents = self.latents.expand(len(seen.index), -1, -1)
+            return Reading(self._latents(embedded, seen, latents), embedded, valid, star)
         guess = self.guesser(self.guesser.fit(parts, star, spectrum) if fit is None else fit)
         views = guess.tokens
         seen = Seen.of([valid[v.part][v.spectrum] for v in views], star, _order(views))
         embedded = [
-            self._embed(_rows_of(parts[v.part], v.spectrum), token_residual(v), token_pull(v))
+            self._embed(rows_of(parts[v.part], v.spectrum), token_residual(v), token_pull(v))
             for v in views
         ]
         latents = self.latents + self.aim(guess.numbers).unflatten(1, self.latents.shape)
-        x = self._read(embedded, seen, latents)
+        return Reading(self._latents(embedded, seen, latents), embedded, valid, star, guess)
+
+    def told(self, reading: Reading) -> HeadOutput:
+        """Return what the head says of what was read."""
+        x, guess = reading.latents.flatten(1), reading.guess
+        if guess is None:
+            return self.head(x)
         output = self.head(torch.cat([x, guess.numbers], dim=1), guess.prior)
-        return replace(output, doubt=_doubt(views, valid, star))
+        return replace(output, doubt=_doubt(guess.tokens, reading.valid, reading.star))
 
     def first_fit(self, parts: Sequence[Tokens], star: Tensor, spectrum: Tensor) -> FirstFit | None:
         """Return the fit from which the encoder starts, if it makes one; see `forward`."""
         return None if self.guesser is None else self.guesser.fit(parts, star, spectrum)
 
-    def _read(self, embedded: Sequence[Tensor], seen: Seen, x: Tensor) -> Tensor:
-        """What latents, (S, Q, D), read from the tokens of each star, (S, Q D)."""
+    def _latents(self, embedded: Sequence[Tensor], seen: Seen, x: Tensor) -> Tensor:
+        """What latents, (S, Q, D), become by the tokens of each star."""
         tokens = self.token_norm(torch.cat([part.flatten(0, 1) for part in embedded]))
         for cross, own, feed in zip(self.cross, self.own, self.feed, strict=True):
             x = x + cross(x, tokens, seen)
             x = x + own(x)
             x = x + feed(x)
-        return self.norm(x).flatten(1)
+        return self.norm(x)
 
     def _embed(self, tokens: Tokens, content: Tensor, physics: Tensor | None = None) -> Tensor:
         """Embeddings of the tokens, (B, T, D)."""
@@ -280,7 +321,7 @@ class Encoder(nn.Module):
         return 1.0 + table[:, :-width], table[:, -width:]
 
 
-def _rows_of(tokens: Tokens, spectrum: Tensor) -> Tokens:
+def rows_of(tokens: Tokens, spectrum: Tensor) -> Tokens:
     """The tokens of some of the spectra of a part."""
     rows = {
         field.name: getattr(tokens, field.name)[spectrum]

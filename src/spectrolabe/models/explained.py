@@ -181,9 +181,7 @@ class Explained:
         mean = square.sum(dim=2) / self.cover.sum(dim=2).clamp(min=1e-3)
         self.trust = 1.0 / (mean / self.variance / EXPLAINED).clamp(min=1.0)
 
-    def told(
-        self, amounts: Tensor, velocity: Tensor, turn: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def told(self, amounts: Tensor, velocity: Tensor, turn: Tensor) -> tuple[Tensor, ...]:
         """Return what a fit says of each token, see `spectrolabe.models.first_fit.TokenView`.
 
         And the sum of squares of residuals over noise, and of how many.
@@ -195,7 +193,8 @@ class Explained:
         turn : Tensor, shape (E, A, M)
             What each label has of a residual along each function.
         """
-        residual = self.content - self.predict(amounts, velocity)[0]
+        model = self.predict(amounts, velocity)[0]
+        residual = self.content - model
         weight = self.cover * self.relative * (self.weight * self.trust)[..., None]
         score = torch.bmm(weight * residual, self.inner)  # (P, E, M)
         influence = torch.einsum("pem,eam->pea", score, turn)
@@ -203,7 +202,8 @@ class Explained:
         z = residual / sigma * (self.cover > 0)
         square = (z**2 * self.cover).sum(dim=(0, 2))
         count = self.cover.sum(dim=(0, 2))
-        return z[self.where], influence[self.where], self.trust[self.where], square, count
+        of_tokens = (x[self.where] for x in (model, z, influence, self.trust))
+        return *of_tokens, square, count
 
 
 @cache

@@ -45,8 +45,8 @@ class TokenView(NamedTuple):
         Their rows in it.
     entry : Tensor, shape (E',)
         Numbers of the entries.
-    residual : Tensor, shape (E', T, NODES)
-        Content less model, over the noise.
+    model, residual : Tensor, shape (E', T, NODES)
+        Content that the fit expects; content less that, over the noise.
     influence : Tensor, shape (E', T, A)
         By how much each token pulls the labels, in units of their sigma.
     trust : Tensor, shape (E', T)
@@ -56,6 +56,7 @@ class TokenView(NamedTuple):
     part: int
     spectrum: Tensor
     entry: Tensor
+    model: Tensor
     residual: Tensor
     influence: Tensor
     trust: Tensor
@@ -328,10 +329,10 @@ class _Fit:
         turn = (covariance / sigma[:, :, None]) @ point.slopes  # (V, A, M)
         tokens, misfit, counts = [], torch.zeros_like(known), torch.zeros_like(known)
         for part, spectrum, entry, seen in self.pieces:
-            residual, influence, trust, square, count = seen.told(
+            *said, square, count = seen.told(
                 amounts[entry], point.velocity[entry], turn[view[entry]]
             )
-            tokens.append(TokenView(part, spectrum, entry, residual, influence, trust))
+            tokens.append(TokenView(part, spectrum, entry, *said))
             misfit = misfit.index_add(0, view[entry], square)
             counts = counts.index_add(0, view[entry], count)
         return FirstFit(

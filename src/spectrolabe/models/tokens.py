@@ -15,7 +15,16 @@ from torch import Tensor
 
 from spectrolabe.models.pixels import PixelBatch
 
-__all__ = ["NODES", "Tokens", "ladder_level", "node_width", "token_width", "tokenise"]
+__all__ = [
+    "NODES",
+    "Tokens",
+    "kernel_places",
+    "kernel_sums",
+    "ladder_level",
+    "node_width",
+    "token_width",
+    "tokenise",
+]
 
 NODES = (
     64  # kernels per token: 29 resolution elements, chosen by measurement (docs/results/lamost.md)
@@ -88,9 +97,9 @@ def tokenise(pixels: PixelBatch) -> Tokens:
     """Return the tokens of a batch of spectra; every operation is per spectrum."""
     level = ladder_level(pixels.resolution)
     width = token_width(level)  # (B,)
-    first, local = _first_token(pixels, width)
+    first, local = kernel_places(pixels, width)
     count = int(local.max().item()) + 1
-    mean, coverage, information, offset, spread = _kernel_sums(local, pixels, width, count)
+    mean, coverage, information, offset, spread = kernel_sums(local, pixels, width, count)
     valid = coverage.mean(dim=2) > COVERAGE_FLOOR
     continuum, slope = _local_continuum(mean, coverage, width)
     place = (torch.arange(NODES, device=mean.device) + 0.5) / NODES - 0.5
@@ -151,7 +160,7 @@ def _places(level: Tensor, first: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return place, torch.cat(tables).float()
 
 
-def _first_token(pixels: PixelBatch, width: Tensor) -> tuple[Tensor, Tensor]:
+def kernel_places(pixels: PixelBatch, width: Tensor) -> tuple[Tensor, Tensor]:
     """Anchored number of the first token, (B,), and where pixels are from there on, (B, M).
 
     Bad pixels beyond the good ones are put onto the last good one; they weigh nothing.
@@ -166,7 +175,7 @@ def _first_token(pixels: PixelBatch, width: Tensor) -> tuple[Tensor, Tensor]:
     return first[:, 0], torch.minimum(local.clamp(min=0.0), local.gather(1, end))
 
 
-def _kernel_sums(
+def kernel_sums(
     local: Tensor, pixels: PixelBatch, width: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Weighted mean flux, coverage and summed ivar at every kernel, each (B, count, NODES).

@@ -1,0 +1,98 @@
+"""Several spectra of one star to one, in the pixels of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrolabe.errors import InputError
+from spectrolabe.spectra.continuum import running_continuum
+from spectrolabe.spectra.observe import resample
+from spectrolabe.spectra.spectrum import Frame, Spectrum
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+
+__all__ = ["at_rest", "combine"]
+
+WIDTH = 0.015  # of the running mean by which levels are compared, in ln(wavelength)
+LEAST_LEVEL = 0.02  # of the median: below, what is left of a continuum says nothing of its level
+SAME = 1e-6  # of a pixel, within which grids are one
+
+
+def at_rest(spectrum: Spectrum) -> NDArray:
+    """Return the wavelengths of a spectrum at rest, shape (M,), by the velocity that it states.
+
+    Raises
+    ------
+    InputError
+        If it is not at rest and states none.
+    """
+    if spectrum.frame is Frame.REST:
+        return spectrum.wavelength
+    if not np.isfinite(spectrum.rv):
+        raise InputError(
+            spectrum.where,
+            expected="a velocity, or wavelengths at rest",
+            found=f"frame {spectrum.frame} and no velocity",
+            fix="Give velocities with the label table.",
+        )
+    return np.asarray(spectrum.wavelength / (1.0 + spectrum.rv / SPEED_OF_LIGHT))
+
+
+def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
+    """Return the weighted mean of spectra of one star in the pixels, and at the level, of another.
+
+    Each is moved to rest, brought to the pixels of ``onto``, and scaled by the smooth ratio of its
+    level to that of ``onto``, so that light lost by a fibre, or another response, leaves no trace.
+    ``onto`` itself is not in the mean unless it is among ``spectra``.
+
+    Parameters
+    ----------
+    spectra : sequence of Spectrum
+        One or more; of like resolution.
+    onto : Spectrum
+
+    Returns
+    -------
+    Spectrum
+        With wavelength, frame, velocity and names of ``onto``. Pixels that none covers have ivar 0.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is not at rest and states no velocity.
+    """
+    if not spectra:
+        raise InputError(onto.where, expected="a spectrum to combine", found="none")
+    grid = at_rest(onto)
+    level = _level(grid, onto.flux, onto.ivar)
+    total, weight = np.zeros(len(grid)), np.zeros(len(grid))
+    for spectrum in spectra:
+        flux, ivar = _on(grid, spectrum)
+        own = _level(grid, flux, ivar)
+        use = (ivar > 0) & (own > 0) & (level > 0)
+        ratio = np.divide(level, own, out=np.ones(len(grid)), where=use)
+        ivar = np.where(use, ivar / ratio**2, 0.0)
+        total += ivar * ratio * np.where(use, flux, 0.0)
+        weight += ivar
+    mean = np.divide(total, weight, out=np.zeros(len(grid)), where=weight > 0)
+    return onto.replace(flux=mean, ivar=weight)
+
+
+def _on(grid: NDArray, spectrum: Spectrum) -> tuple[NDArray, NDArray]:
+    """Flux and ivar in the pixels of a grid at rest."""
+    own = at_rest(spectrum)
+    if len(own) == len(grid) and np.abs(own - grid).max() < SAME * np.diff(grid).min():
+        return spectrum.flux.astype(float), spectrum.ivar.astype(float)
+    return resample(own, spectrum.flux, spectrum.ivar, grid)
+
+
+def _level(grid: NDArray, flux: NDArray, ivar: NDArray) -> NDArray:
+    """Smooth level of the flux; 0 where it is too low to be compared, or not known."""
+    if not (ivar > 0).any():
+        return np.zeros(len(grid))
+    # one weight for all pixels: noisy ones shall not decide which lines are in the mean
+    level = running_continuum(grid, flux, (ivar > 0).astype(float), WIDTH)
+    typical = np.median(level[ivar > 0])
+    return np.where(level > LEAST_LEVEL * typical, level, 0.0) if typical > 0 else 0.0 * level
