@@ -17,6 +17,7 @@ from spectrolabe.config.train import (
     TrainConfig,
     TrainingConfig,
     TransferConfig,
+    TwinsConfig,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "TransferConfig",
+    "TwinsConfig",
     "load_config",
     "load_training",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "TransferConfig",
+    "TwinsConfig",
 ]
 
 
@@ -285,6 +286,39 @@ class TransferConfig(Strict):
         return self
 
 
+class TwinsConfig(Strict):
+    """How a model learns from pairs of visits, see `spectrolabe.training.denoise`.
+
+    Parameters
+    ----------
+    flux : float
+        Weight of the flux of the deeper spectrum.
+    labels : float
+        Weight of the labels.
+    told : bool
+        Stars without a label learn what the model they start from says of the deeper spectrum.
+    left_in : bool
+        The visit stays in the mean that it is paired with. For measuring what that pretends.
+    injected : float
+        Share of visits whose own noise is split instead of being paired.
+    noise : float
+        Most noise that is added to a visit, in units of its own.
+    frozen : bool
+        The encoder stays as it is.
+    channels : int
+        Of the network along the nodes.
+    """
+
+    flux: Annotated[float, Field(ge=0.0)] = 1.0
+    labels: Annotated[float, Field(ge=0.0)] = 1.0
+    told: bool = True
+    left_in: bool = False
+    injected: Fraction = 0.2
+    noise: Annotated[float, Field(ge=0.0)] = 1.5
+    frozen: bool = False
+    channels: Count = 24
+
+
 class TrainConfig(Strict):
     """Everything that ``spectrolabe train`` needs to train on stores.
 
@@ -299,6 +333,8 @@ class TrainConfig(Strict):
     sky : StreamConfig, optional
         A synthetic sky that goes with the stores; needs ``transfer.start`` and weighs
         ``transfer.sky_weight``.
+    twins : TwinsConfig, optional
+        Learn from pairs of visits, and to take noise off spectra; needs ``transfer.start``.
     """
 
     name: str
@@ -308,6 +344,7 @@ class TrainConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     transfer: TransferConfig = TransferConfig()
     sky: StreamConfig | None = None
+    twins: TwinsConfig | None = None
 
 
 class SkyTrainConfig(Strict):

@@ -1,156 +1,231 @@
-"""The spectrum of a star without the noise of its exposure, from what an encoder has read.
+"""The denoiser: spectra in, the same without the noise of their exposure out.
 
-The first fit says what the star should look like. What is left is a line between nodes: noise, and
-whatever this star has that the fit does not know. A small network decides node by node how much of
-it to keep, from what is around it, from where it is, and from what the whole spectrum says.
+What comes out is a product of a model. It says so in its ``meta``, and nothing that compares
+spectra with models by chi2 may take it for a measurement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save
 
 from spectrolabe.errors import InputError
-from spectrolabe.models.encoder import Attention, FeedForward, Reading, rows_of
-from spectrolabe.models.tokens import NODE_STEP, NODES, Tokens
+from spectrolabe.models.checkpoint import load
+from spectrolabe.models.estimator import Estimator
+from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.flux_decoder import FluxDecoder
+from spectrolabe.models.pixels import collate, rest_wavelength, row_of
+from spectrolabe.models.released import DENOISER, find_model
+from spectrolabe.models.token_pixels import NodeLine
+from spectrolabe.models.tokens import CONTINUUM_WIDTH, tokenise
+from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.continuum import running_continuum
+from spectrolabe.spectra.spectrum import PRODUCT
 
-__all__ = ["FluxDecoder", "NodeFlux", "flux_loss", "node_noise"]
+__all__ = ["Denoiser", "load_denoiser", "save_denoiser"]
 
-TAPS = 7  # nodes that a kept residual is a weighted sum of
-OWN = 4  # numbers of each node that depend on its wavelength
-OF_TOKEN = 8  # of its token
-SOFT = 5.0  # residuals over noise are read as they are up to here
-LINE_GAIN = 5.0
-FIRST_SIGMA = -1.5  # logarithm of the error over the noise, before anything is learnt
-DEGREES = 4.0  # of the Student t: a few pixels are wrong whatever their ivar says
-
-
-class NodeFlux(NamedTuple):
-    """Content of the nodes of the spectra of one part of a batch.
-
-    Parameters
-    ----------
-    content, sigma : Tensor, shape (E', T, NODES)
-        Without noise, and its standard deviation.
-    """
-
-    content: Tensor
-    sigma: Tensor
+VERSION = 1
+BATCH = 16  # stars computed at once; never changes the result
+COVERED = 0.3  # of the kernels at a pixel, below which nothing is said of it
+DEEPEST = 0.05  # of the continuum: what is left of a line where its level is looked for
 
 
-def node_noise(tokens: Tokens) -> Tensor:
-    """Return the standard deviation of the noise of nodes, (B, T, 1), the same in a token."""
-    cover = tokens.coverage.mean(dim=2)
-    snr = torch.expm1(tokens.log_snr)
-    variance = cover.clamp(min=1e-3) / (NODE_STEP * snr**2).clamp(min=1e-6)
-    return variance.sqrt()[..., None].clamp(max=1.0)
-
-
-class FluxDecoder(nn.Module):
-    """Tokens and latents of stars to the content that their spectra would have without noise.
+class Denoiser:
+    """Spectra of any survey to what they would be without noise.
 
     Parameters
     ----------
-    width, heads : int
-        Of the encoder.
-    channels : int
-        Of the network along the nodes.
+    estimator : Estimator
+        Whose encoder reads the spectra.
+    decoder : FluxDecoder
+    sigma_scale : Mapping of str to float
+        By which stated standard deviations are multiplied, by survey; under ``""`` for others.
+    card : Mapping
+        What it was trained on, and how well it does.
     """
 
-    def __init__(self, width: int, heads: int, channels: int = 24) -> None:
-        super().__init__()
-        self.ask = Attention(width, heads)
-        self.norm = nn.LayerNorm(width)
-        self.feed = FeedForward(width, 2, 0.0)
-        self.own = nn.Linear(width, NODES * OWN + OF_TOKEN)
-        inputs = 5 + OWN + OF_TOKEN
-        self.first = nn.Conv1d(inputs, channels, 7, padding=3)
-        self.second = nn.Conv1d(channels, channels, 7, padding=6, dilation=2)
-        self.third = nn.Conv1d(channels, channels, 1)
-        self.out = nn.Linear(channels, TAPS + 2)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[-1:], FIRST_SIGMA)
+    def __init__(
+        self,
+        estimator: Estimator,
+        decoder: FluxDecoder,
+        sigma_scale: Mapping[str, float],
+        card: Mapping[str, Any],
+    ) -> None:
+        self.estimator, self.decoder = estimator, decoder.eval()
+        self.sigma_scale, self.card = dict(sigma_scale), card
 
-    def forward(self, reading: Reading, parts: Sequence[Tokens]) -> list[NodeFlux]:
-        """Return the content of the spectra, of each entry of ``reading.guess.tokens``.
+    @property
+    def name(self) -> str:
+        """As its card has it."""
+        return str(self.card["name"])
+
+    def to(self, device: torch.device | str) -> Denoiser:
+        """Move the weights to a device and return the denoiser."""
+        self.estimator.to(device)
+        self.decoder.to(device)
+        return self
+
+    def check(self, spectrum: Spectrum) -> None:
+        """See that a spectrum can be denoised.
 
         Raises
         ------
         InputError
-            If the encoder does not start from a fit.
+            If it is a product of a model itself, sharper than the model knows, or none of its
+            pixels is where the model has learnt.
         """
-        if reading.guess is None:
+        if PRODUCT in spectrum.meta:
             raise InputError(
-                "denoiser",
-                expected="a model that starts from a fit of the full spectrum",
-                found="one without",
-                fix="Take unified-v1, or one that was made from it.",
+                spectrum.where,
+                expected="a measured spectrum",
+                found=f"a product of {spectrum.meta[PRODUCT]}",
+                fix="Give the spectra that it was made from.",
             )
-        found = []
-        for view, embedded in zip(reading.guess.tokens, reading.embedded, strict=True):
-            tokens = rows_of(parts[view.part], view.spectrum)
-            latents = reading.latents[reading.star[view.entry]]
-            x = embedded + self._asked(embedded, latents)
-            x = self.own(x + self.feed(x))
-            found.append(self._along(tokens, view.model, view.trust, x))
+        sharpest = self.estimator.card["training_data"]["resolution_range"][1]
+        if np.median(spectrum.resolution) > 1.05 * sharpest:
+            raise InputError(
+                spectrum.where,
+                expected=f"R of at most {sharpest:.0f}, which the model knows",
+                found=f"R = {np.median(spectrum.resolution):.0f}",
+                fix="Bring it to that resolution first.",
+            )
+        if not self.estimator.readable(spectrum).good.any():
+            raise InputError(
+                spectrum.where,
+                expected="pixels at wavelengths that the model has learnt",
+                found="none that may be used",
+            )
+
+    def denoise(self, stars: Sequence[Sequence[Spectrum]]) -> list[list[Spectrum]]:
+        """Return the spectra of each star without noise, in their own pixels and units.
+
+        Several spectra of a star tell each other what the star is; each keeps its own level, and
+        its pixels where it has any. ``ivar`` is that of the result, 0 where nothing is said.
+
+        Parameters
+        ----------
+        stars : sequence of sequence of Spectrum
+            Outer: stars; inner: one or more spectra of that star, of any surveys.
+
+        Raises
+        ------
+        InputError
+            As `check`.
+        """
+        for star in stars:
+            for spectrum in star:
+                self.check(spectrum)
+        found: list[list[Spectrum]] = []
+        for begin in range(0, len(stars), BATCH):
+            chunk = stars[begin : begin + BATCH]
+            made = self._of_batch(chunk)
+            found += [[next(made) for _ in star] for star in chunk]
         return found
 
-    def _asked(self, tokens: Tensor, latents: Tensor) -> Tensor:
-        """What each token learns from the latents of its star, (E', T, D)."""
-        ask = self.ask
-        q = ask.split(ask.query(ask.norm(tokens)))
-        latents = self.norm(latents)
-        k, v = ask.split(ask.key(latents)), ask.split(ask.value(latents))
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return ask.out(mixed.transpose(1, 2).flatten(2))
+    @torch.inference_mode()
+    def _of_batch(self, stars: Sequence[Sequence[Spectrum]]) -> Iterator[Spectrum]:
+        device = next(self.decoder.parameters()).device
+        seen = [[self.estimator.readable(s) for s in star] for star in stars]
+        pixels = collate([[row_of(s) for s in star] for star in seen]).to(device)
+        tokens = tokenise(pixels)
+        reading = self.estimator.encoder.read(tokens, pixels.star)
+        parts = self.decoder(reading, [tokens])
+        assert reading.guess is not None  # the decoder has checked that
+        content, sigma = torch.zeros_like(tokens.content), torch.ones_like(tokens.content)
+        for view, part in zip(reading.guess.tokens, parts, strict=True):
+            content[view.spectrum], sigma[view.spectrum] = part.content, part.sigma
+        line = NodeLine(tokens, pixels)
+        lines = line.content_at_pixels(content).double().cpu().numpy()
+        errors = line.at_pixels(sigma.clamp(min=1e-6).log()).exp().double().cpu().numpy()
+        covered = (line.spline.of(line.cover) > COVERED).cpu().numpy()
+        flat = zip(
+            (s for star in stars for s in star), (s for star in seen for s in star), strict=True
+        )
+        for i, (spectrum, own) in enumerate(flat):
+            size = len(spectrum)
+            yield self._result(spectrum, own, lines[i, :size], errors[i, :size], covered[i, :size])
 
-    def _along(self, tokens: Tokens, model: Tensor, trust: Tensor, own: Tensor) -> NodeFlux:
-        """Decide along the nodes."""
-        noise = node_noise(tokens)
-        cover = tokens.coverage * tokens.valid[..., None]
-        left = (tokens.content - model) * (cover > 0)
-        z = left / noise
-        soft = z / (1.0 + (z / SOFT) ** 2).sqrt()
-        each = [
-            soft,
-            LINE_GAIN * model,
-            cover - 1.0,
-            (noise.log() + 4.0).expand_as(cover),
-            trust[..., None].log().expand_as(cover),
-        ]
-        nodes = own[..., : NODES * OWN].unflatten(2, (NODES, OWN))
-        whole = own[..., None, NODES * OWN :].expand(-1, -1, NODES, -1)
-        x = torch.cat([torch.stack(each, dim=3), nodes, whole], dim=3).flatten(1, 2).transpose(1, 2)
-        x = F.gelu(self.first(x))
-        x = x + F.gelu(self.second(x))
-        x = x + F.gelu(self.third(x))
-        said = self.out(x.transpose(1, 2))
-        weight, more, log_sigma = said[..., :TAPS], said[..., TAPS], said[..., TAPS + 1]
-        beside = F.pad(left.flatten(1), (TAPS // 2, TAPS // 2)).unfold(1, TAPS, 1)
-        kept = (weight * beside).sum(dim=2).unflatten(1, model.shape[1:])
-        more = noise * more.unflatten(1, model.shape[1:])
-        sigma = noise * log_sigma.unflatten(1, model.shape[1:]).clamp(-6.0, 3.0).exp()
-        return NodeFlux(model + kept + more, sigma)
+    def _result(
+        self, spectrum: Spectrum, seen: Spectrum, line: NDArray, error: NDArray, covered: NDArray
+    ) -> Spectrum:
+        use = seen.good & covered
+        shape = np.maximum(1.0 + line, DEEPEST)
+        weight = np.where(use, shape**2, 0.0)
+        flux = np.divide(seen.flux, shape, out=np.zeros(len(shape)), where=use)
+        level = running_continuum(rest_wavelength(seen), flux, weight, CONTINUUM_WIDTH)
+        scale = self.sigma_scale.get(spectrum.survey, self.sigma_scale[""])
+        sigma = np.abs(level) * error * scale
+        known = use & np.isfinite(sigma) & (sigma > 0)
+        return spectrum.replace(
+            flux=np.where(known, level * (1.0 + line), 0.0),
+            ivar=np.where(known, sigma, np.inf) ** -2.0,
+            meta={**spectrum.meta, PRODUCT: self.name},
+        )
 
 
-def flux_loss(found: NodeFlux, target: Tensor, variance: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood of a deeper spectrum, in units of nodes.
-
-    A Student t about the content, whose width is what the model states and the noise of the target
-    together: noisy targets teach what they can, and no more.
+def save_denoiser(denoiser: Denoiser, folder: str | Path) -> Path:
+    """Write ``model.safetensors`` and ``card.json``.
 
     Parameters
     ----------
-    found : NodeFlux
-    target, variance, weight : Tensor, shape (E', T, NODES)
-        Content of the deeper spectrum, variance of its noise, and what each node counts.
+    denoiser : Denoiser
+        Its card must have ``name``, ``encoder`` (a released model, or a folder beside this one),
+        ``encoder_sha256`` and ``channels``.
+    folder : str or Path
+
+    Returns
+    -------
+    Path
+        The folder.
     """
-    total = found.sigma**2 + variance
-    z2 = (target - found.content) ** 2 / total
-    loss = 0.5 * total.log() + 0.5 * (DEGREES + 1.0) * torch.log1p(z2 / DEGREES)
-    return (loss * weight).sum() / weight.sum().clamp(min=1.0)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = denoiser.decoder.state_dict()
+    content = save({name: value.contiguous().cpu() for name, value in state.items()})
+    card = {
+        **denoiser.card,
+        "format": DENOISER,
+        "format_version": VERSION,
+        "sigma_scale": denoiser.sigma_scale,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_file(folder / WEIGHTS, content)
+    write_file(folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
+    return folder
+
+
+def load_denoiser(folder: str | Path) -> Denoiser:
+    """Load a denoiser and the encoder that it reads with.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is damaged, or the encoder is not the one that it was trained with.
+    """
+    card = read_card(folder, DENOISER, VERSION)
+    tensors = read_weights(folder, card)
+    beside = Path(folder) / str(card["encoder"])
+    estimator = load(beside if beside.is_dir() else find_model(card["encoder"]))
+    if estimator.card["weights_sha256"] != card["encoder_sha256"]:
+        raise InputError(
+            folder,
+            expected=f"the encoder {card['encoder']} that it was trained with",
+            found="another one of that name",
+            fix="Train the denoiser again, or take the encoder of that time.",
+        )
+    encoder = estimator.encoder
+    decoder = FluxDecoder(encoder.latents.shape[1], encoder.heads, int(card["channels"]))
+    try:
+        decoder.load_state_dict(tensors)
+    except RuntimeError as error:
+        path = Path(folder) / WEIGHTS
+        raise InputError(path, expected="weights of this denoiser", found=str(error)) from error
+    return Denoiser(estimator, decoder, card["sigma_scale"], card)

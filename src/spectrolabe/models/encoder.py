@@ -172,7 +172,7 @@ class Encoder(nn.Module):
         self, config: EncoderConfig, labels: int, compact: CompactSpectra | None = None
     ) -> None:
         super().__init__()
-        width = config.width
+        width, self.heads = config.width, config.heads
         shortest, filters = config.shortest_period, config.filters
         frequency = torch.logspace(-math.log10(LONGEST), -math.log10(shortest), FREQUENCIES)
         self.register_buffer("frequency", 2.0 * math.pi * frequency, persistent=False)

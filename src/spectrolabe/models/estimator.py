@@ -144,7 +144,7 @@ class Estimator:
         parts = [
             encode_with_levels(
                 self.encoder,
-                collate([[row_of(self._readable(s)) for s in star] for star in chunk]).to(device),
+                collate([[row_of(self.readable(s)) for s in star] for star in chunk]).to(device),
             )
             for chunk in (stars[i : i + batch_size] for i in range(0, len(stars), batch_size))
         ]
@@ -161,8 +161,8 @@ class Estimator:
             levels=levels,
         )
 
-    def _readable(self, spectrum: Spectrum) -> Spectrum:
-        """Without what the model has not seen or should not read, and no sharper than it knows."""
+    def readable(self, spectrum: Spectrum) -> Spectrum:
+        """Return it without what the model has not seen or should not read, and no sharper."""
         trained = self.card.get("training_data", {})
         if "wavelength_ranges" not in trained:
             return spectrum

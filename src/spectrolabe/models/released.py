@@ -9,15 +9,27 @@ import spectrolabe
 from spectrolabe.errors import InputError
 from spectrolabe.models.files import CARD, FORMAT, WEIGHTS
 
-__all__ = ["AGES", "EMULATOR", "ENCODER", "find_emulators", "find_model"]
+__all__ = ["AGES", "DENOISER", "EMULATOR", "ENCODER", "find_emulators", "find_model"]
 
 ENCODER, EMULATOR, AGES = FORMAT, "spectrolabe-emulator", "spectrolabe-ages"
-USE = {ENCODER: "spectrolabe predict", EMULATOR: "spectrolabe fit", AGES: "spectrolabe.load_ages"}
-WHAT = {ENCODER: "an encoder", EMULATOR: "an emulator", AGES: "a model of ages"}
+DENOISER = "spectrolabe-denoiser"
+USE = {
+    ENCODER: "spectrolabe predict",
+    EMULATOR: "spectrolabe fit",
+    AGES: "spectrolabe.load_ages",
+    DENOISER: "spectrolabe denoise",
+}
+WHAT = {
+    ENCODER: "an encoder",
+    EMULATOR: "an emulator",
+    AGES: "a model of ages",
+    DENOISER: "a denoiser",
+}
 DEFAULT = {
     ENCODER: ("unified-v1",),
     EMULATOR: ("emulator-optical", "emulator-h"),
     AGES: ("ages-giants",),
+    DENOISER: ("denoiser-v1",),
 }
 
 
@@ -28,7 +40,7 @@ def find_model(name: str | Path, kind: str = ENCODER) -> Path:
     ----------
     name : str or Path
     kind : str
-        Format of the card that it must have, `ENCODER`, `EMULATOR` or `AGES`.
+        Format of the card that it must have, `ENCODER`, `EMULATOR`, `AGES` or `DENOISER`.
 
     Raises
     ------

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.labels import read_only
 
-__all__ = ["Frame", "Spectrum"]
+__all__ = ["PRODUCT", "Frame", "Spectrum"]
+
+PRODUCT = "model_product"  # key of meta: the model that made a spectrum which nobody measured
 
 
 class Frame(StrEnum):

@@ -20,7 +20,7 @@ from spectrolabe.synthesis.limits import BLUE_LOW, UNMODELLED
 from spectrolabe.training.instruments import StreamArm, StreamInstrument
 from spectrolabe.training.stars import Stars
 
-__all__ = ["Conditions", "drawn", "observe"]
+__all__ = ["Conditions", "drawn", "observe", "observe_twice"]
 
 DISPERSION = 60.0  # km/s, of the stars: moves lines over pixels
 MOST_DUST = 2.5  # mag of A_V
@@ -159,6 +159,18 @@ def observe(
     generator : torch.Generator
         On the device of the instrument.
     """
+    return observe_twice(instrument, stars, conditions, config, rng, generator)[0]
+
+
+def observe_twice(
+    instrument: StreamInstrument,
+    stars: Stars,
+    conditions: Conditions,
+    config: StreamConfig,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> tuple[list[PixelBatch], list[PixelBatch]]:
+    """Return what `observe` does, and the same without noise and air; parameters as there."""
     arms = [instrument.arms[k] for k in conditions.kept]
     draw = _Draw(arms[0].light.device, generator)
     teff = draw.put(stars.atmosphere[:, _teff(arms[0])]).float()[:, None]
@@ -169,11 +181,12 @@ def observe(
         photons = shape.photons(arm)
         air = shape.air(arm)
         counts = (lines * air * photons).clamp(min=0.0)
-        spectra.append((lines * air * shape.flux(arm, photons), photons))
+        light = lines * shape.flux(arm, photons)
+        spectra.append((light * air, light, photons))
         quality.append((counts + shape.background * arm.sky + shape.reading, counts))
     sigma = _sigma(quality, draw.put(conditions.snr).float())
-    batches = []
-    for arm, (flux, photons), (variance, _) in zip(arms, spectra, quality, strict=True):
+    batches, clean = [], []
+    for arm, (flux, light, photons), (variance, _) in zip(arms, spectra, quality, strict=True):
         # what noise is to counts it is to flux, scaled as flux is
         gain = shape.gain(arm, photons)
         true = sigma * variance.sqrt() * gain
@@ -184,8 +197,10 @@ def observe(
             arm.log_wavelength - draw.put(np.log1p(conditions.velocity / SPEED_OF_LIGHT))[:, None]
         )
         batches.append((arm, log_wavelength, torch.where(ivar > 0, flux + noise * true, 0.0), ivar))
+        clean.append((arm, log_wavelength, torch.where(ivar > 0, light, 0.0), ivar))
     stated = torch.exp(config.resolution_error * draw.normal(len(stars)))
-    return _batches(batches, conditions.apart, stated)
+    noisy, without = (_batches(x, conditions.apart, stated) for x in (batches, clean))
+    return noisy, without
 
 
 def _teff(arm: StreamArm) -> int:
