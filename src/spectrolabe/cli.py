@@ -449,6 +449,40 @@ def predict(
 
 
 @app.command()
+def denoise(
+    model: Annotated[str, typer.Argument(help="A run, a folder under weights/, or 'default'.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Files, folders or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder.")],
+    survey: Annotated[
+        str | None, typer.Option(help="Read files as this survey instead of recognising them.")
+    ] = None,
+    jointly: Annotated[
+        bool, typer.Option("--jointly", help="Visits of a star in one file inform each other.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")] = "cpu",
+) -> None:
+    """Write spectra without their noise, in the survey's format; run again to continue.
+
+    What is written is a product of a model and says so: `fit` will not take it.
+    What gives no result is listed with its reason in bad.csv; the exit code is then 1.
+
+    Example: [bold]spectrolabe denoise default visits/ --output denoised[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.inference.denoise import denoise as run
+
+    report = run(model, inputs, output, survey=survey, jointly=jointly, device=device)
+    rate = report.spectra / max(report.seconds, 1e-3)
+    Console(highlight=False, soft_wrap=True).print(
+        f"{report.folder}: {report.spectra} spectra in {report.written} files, "
+        f"{report.seconds:.1f} s ({rate:.1f} spectra/s)"
+        + (f"; {report.skipped} files were done before" if report.skipped else "")
+    )
+    _leave_with(report.bad, f"without a result, listed in {report.folder}/bad.csv")
+
+
+@app.command()
 def fit(
     emulator: Annotated[
         str, typer.Argument(help="A run, a folder under weights/, several by commas, or 'default'.")

@@ -22,6 +22,7 @@ from spectrolabe.inference.masks import telluric_mask, usable_ivar
 from spectrolabe.inference.starts import DISAGREE, DISAGREE_SIGMA, stated_shift
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = [
@@ -74,6 +75,14 @@ def check_star(
     list of Finding
         With ``NO_RESULT`` among the flags nothing can be fitted.
     """
+    made = [spectrum for spectrum in spectra if PRODUCT in spectrum.meta]
+    if made:
+        text = (
+            f"{made[0].where}: a product of the model {made[0].meta[PRODUCT]}, not a measurement: "
+            "its errors are not those of pixels, and chi2 would say nothing; fit the spectra that "
+            "it was made from"
+        )
+        return [Finding(ResultFlag.NO_RESULT, text)]
     findings, pixels = [], 0
     for spectrum in spectra:
         found, usable = _check_range(spectrum, emulators)

@@ -21,7 +21,7 @@ from spectrolabe.models.files import write_file
 from spectrolabe.progress import shown_progress
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["BAD", "Bad", "RunReport", "run"]
+__all__ = ["BAD", "Bad", "RunReport", "run", "write_bad"]
 
 BAD = ".bad.csv"  # after the name of the catalogue
 
@@ -107,7 +107,7 @@ def run(
         groups, unusable = groups_of(part.spectra, selection.together, selection.visits)
         table, failed = rows(groups) if groups else (Table(), [])
         bad = list(dict.fromkeys([*bad, *part.unread, *unusable, *failed]))
-        _list_bad(listed, bad)  # before the part: what is done with is listed
+        write_bad(listed, bad)  # before the part: what is done with is listed
         writer.append(table, part.inputs)
         stars += len(table)
     created = datetime.now(UTC).isoformat("T", "seconds")
@@ -124,7 +124,8 @@ def run(
     return RunReport(done, stars, sources.skipped, tuple(bad), seconds)
 
 
-def _list_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
+    """Write a list of inputs and reasons, or remove it where there are none."""
     text = io.StringIO()
     csv.writer(text).writerows([("input", "reason"), *bad])
     if bad:

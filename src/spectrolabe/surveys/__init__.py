@@ -8,6 +8,7 @@ from astropy.table import Table
 
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.surveys.apogee import Apogee
 from spectrolabe.surveys.base import LabelTable, Survey
 from spectrolabe.surveys.desi import Desi
@@ -17,6 +18,7 @@ from spectrolabe.surveys.gaia_rvs import GaiaRVS
 from spectrolabe.surveys.galah import Galah
 from spectrolabe.surveys.generic import Generic
 from spectrolabe.surveys.lamost import LamostLRS, LamostMRS
+from spectrolabe.surveys.products import product_of
 from spectrolabe.surveys.sdss_boss import SdssBoss
 from spectrolabe.surveys.sdss_v import SdssV
 from spectrolabe.surveys.weave import Weave
@@ -114,14 +116,18 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
                 fix="Leave the survey out to have it recognised, or check the file.",
                 is_table=file.table is not None,
             )
+        model = product_of(file)
         try:
-            return chosen.spectra(file)
+            found = chosen.spectra(file)
         except (OSError, KeyError, IndexError, TypeError) as error:
             raise InputError(
                 path,
                 expected=f"the layout of {chosen.title}",
                 found=f"{type(error).__name__}: {error}",
             ) from error
+        if model:
+            found = [one.replace(meta={**one.meta, PRODUCT: model}) for one in found]
+        return found
 
 
 def read_labels(path: str | Path, survey: str, extension: int | str | None = None) -> LabelTable:

@@ -7,6 +7,7 @@ https://www.sdss4.org/dr17/irspec/apogee-bitmasks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntFlag, StrEnum
 from typing import Any
 
@@ -20,6 +21,7 @@ from spectrolabe.labels import LABELS
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.surveys.base import LabelTable, Survey, column, good_ivar
 from spectrolabe.surveys.files import SurveyFile
+from spectrolabe.surveys.products import NO_ERROR, copied, errors_of
 
 __all__ = ["APOGEE_BAD_PIXEL", "Apogee", "ApogeePixel", "ApogeeStar", "AspcapFlag", "has_bits"]
 
@@ -306,6 +308,25 @@ class Apogee(Survey):
             star_id=str(star).strip(),
             meta={**cards, "row": row, **meta},
         )
+
+    def rewritten(self, file: SurveyFile, spectra: Sequence[Spectrum], model: str) -> fits.HDUList:
+        """Images of flux and error; pixels of which nothing is known have flux 0."""
+        hdus = copied(file, model)
+        flux, error = (np.atleast_2d(hdus[k].data.astype(np.float32)) for k in (1, 2))
+        if _kind(file) is _Kind.VISIT:
+            order = np.argsort(np.ravel(_images(file, 4)[3]), kind="stable")
+            rows = [(np.ravel(flux), np.ravel(error), order, spectra[0])]
+        else:
+            every = np.arange(flux.shape[1])
+            rows = [(flux[i], error[i], every, one) for i, one in enumerate(spectra)]
+            # a lone visit is its own combination; what is not read of a file is not kept
+            flux[len(spectra) :], error[len(spectra) :] = 0.0, NO_ERROR
+        for values, errors, where, one in rows:
+            values[where] = np.where(one.ivar > 0, one.flux, 0.0)
+            errors[where] = errors_of(one)
+        for k, image in ((1, flux), (2, error)):
+            hdus[k].data = image.reshape(hdus[k].data.shape)
+        return hdus
 
     def labels(self, table: Table) -> LabelTable:
         """As `Survey.labels`; [Fe/H] and [X/Fe] become NaN where their own flag is set."""

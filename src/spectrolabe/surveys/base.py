@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
@@ -104,6 +105,26 @@ class Survey(ABC):
     @abstractmethod
     def spectra(self, file: SurveyFile) -> list[Spectrum]:
         """Return every spectrum of a file that `recognises` accepts."""
+
+    def rewritten(
+        self, file: SurveyFile, spectra: Sequence[Spectrum], model: str
+    ) -> fits.HDUList | None:
+        """Return a file with flux and errors of other spectra in place of its own.
+
+        Parameters
+        ----------
+        file : SurveyFile
+        spectra : sequence of Spectrum
+            Those of `spectra`, in their order, changed in flux and ivar alone.
+        model : str
+            Whose product they are, for the header.
+
+        Returns
+        -------
+        HDUList or None
+            None where the survey has no way to do that.
+        """
+        return None
 
     def table(self, path: str | Path, extension: int | str | None = None) -> Table:
         """Read the label catalogue as it is; ``extension`` is an HDU other than the usual one."""

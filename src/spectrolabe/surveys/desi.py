@@ -6,12 +6,13 @@ matrix); Koposov et al. (2025, arXiv:2505.14787; stellar catalogue of DR1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntFlag
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.surveys.base import LabelTable, Survey, column, good_ivar, number
 from spectrolabe.surveys.files import SurveyFile, read_table
+from spectrolabe.surveys.products import copied
 
 __all__ = ["Desi", "DesiFibre", "DesiPixel", "resolution_of_band"]
 
@@ -153,6 +155,22 @@ class Desi(Survey):
                 found=f"{rows.size} targets on {len(fibres['OBJTYPE'])} fibres, all of them bad",
             )
         return found
+
+    def rewritten(self, file: SurveyFile, spectra: Sequence[Spectrum], model: str) -> fits.HDUList:
+        """Flux and ivar of the cameras; rows that are not read have ivar 0."""
+        hdus = copied(file, model)
+        new = {(one.spectrum_id, one.meta["camera"]): one for one in spectra}
+        cameras = [_Camera(file, c) for c in CAMERAS if f"{c}_FLUX" in file.extensions]
+        fibres = file.arrays("FIBERMAP")
+        for camera in cameras:
+            hdus[f"{camera.name}_IVAR"].data[:] = 0.0
+        for row in np.flatnonzero(_text(fibres["OBJTYPE"]) == "TGT"):
+            for one in _cameras(file, fibres, cameras, int(row)):
+                name = str(one.meta["camera"])
+                made = new[one.spectrum_id, name]
+                hdus[f"{name}_FLUX"].data[row] = made.flux
+                hdus[f"{name}_IVAR"].data[row] = made.ivar
+        return hdus
 
     def table(self, path: str | Path, extension: int | str | None = None) -> Table:
         """Read RVTAB, or SPTAB with the columns of RVTAB that say which rows to use."""

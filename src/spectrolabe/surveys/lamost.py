@@ -5,7 +5,7 @@ Sources: LAMOST data releases (Luo et al. 2015, RAA 15, 1095; Liu et al. 2020, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.surveys.base import Survey, column, good_ivar
 from spectrolabe.surveys.files import SurveyFile
+from spectrolabe.surveys.products import copied
 
 __all__ = ["LamostLRS", "LamostMRS", "LamostPixel", "low_resolution"]
 
@@ -124,6 +125,16 @@ class LamostLRS(Survey):
             )
         ]
 
+    def rewritten(self, file: SurveyFile, spectra: Sequence[Spectrum], model: str) -> fits.HDUList:
+        """Flux and ivar of the table COADD, or of the first two rows of the image."""
+        hdus, one = copied(file, model), spectra[0]
+        if "COADD" in file.extensions:
+            hdus["COADD"].data["FLUX"][0] = one.flux
+            hdus["COADD"].data["IVAR"][0] = one.ivar
+        else:
+            hdus[0].data[:2] = one.flux, one.ivar
+        return hdus
+
     def _rows(self, file: SurveyFile) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Wavelength, flux, ivar and and-mask of DR8+ (table), <=DR7 and DR1 (image)."""
         if "COADD" in file.extensions:
@@ -222,6 +233,21 @@ class LamostMRS(Survey):
                 "coadd": name.startswith("COADD"),
             },
         )
+
+    def rewritten(self, file: SurveyFile, spectra: Sequence[Spectrum], model: str) -> fits.HDUList:
+        """Flux and ivar of the table of each arm and exposure."""
+        hdus = copied(file, model)
+        for one in spectra:
+            name = str(one.meta["extension"])
+            data = file.arrays(name)
+            key = "WAVELENGTH" if "WAVELENGTH" in data else "LOGLAM"
+            order = np.argsort(data[key].ravel(), kind="stable")
+            for column_name, values in (("FLUX", one.flux), ("IVAR", one.ivar)):
+                column_ = hdus[name].data[column_name]
+                changed = np.empty(column_.size, column_.dtype)
+                changed[order] = values
+                hdus[name].data[column_name] = changed.reshape(column_.shape)
+        return hdus
 
     def quality(self, table: Table) -> NDArray:
         """Co-added, S/N > 30, neither arm flagged."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spectrolabe.models.pixels import PixelRow
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.combine import combine
+from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.spectra.store import Store
 
 __all__ = ["Pair", "deeper", "noisier", "pairs_of", "split_noise", "visits_of"]
@@ -53,9 +54,11 @@ class _Row(NamedTuple):
 
 
 def visits_of(store: Store) -> NDArray:
-    """Return the rows of single visits, ascending: what a survey has combined is none of them."""
+    """Return the rows of single visits, ascending: nothing combined, nothing a model made."""
     metas = [json.loads(text) for text in store.column("meta")]
-    single = [not meta.get("coadd", False) and not meta.get("alternative") for meta in metas]
+    single = [
+        not (meta.get("coadd") or meta.get("alternative") or PRODUCT in meta) for meta in metas
+    ]
     return np.flatnonzero(single)
 
 
