@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spectrolabe.config import EmulatorTrainConfig
+    from spectrolabe.config import DenoiserTrainConfig, EmulatorTrainConfig
     from spectrolabe.inference.run import RunReport
     from spectrolabe.spectra import Spectrum
     from spectrolabe.spectra.store import Store
@@ -348,7 +348,12 @@ def train(
     """
     from rich.console import Console
 
-    from spectrolabe.config import EmulatorTrainConfig, SkyTrainConfig, load_training
+    from spectrolabe.config import (
+        DenoiserTrainConfig,
+        EmulatorTrainConfig,
+        SkyTrainConfig,
+        load_training,
+    )
     from spectrolabe.errors import InputError
     from spectrolabe.models.files import read_card
 
@@ -358,10 +363,17 @@ def train(
             raise InputError("--only", expected="a configuration with data.folds", found="no folds")
         _train_emulator(settings, output)
         return
+    if isinstance(settings, DenoiserTrainConfig):
+        _train_denoiser(settings, output)
+        return
     if isinstance(settings, SkyTrainConfig):
         from spectrolabe.training.unified import train_on_sky
 
         folder = train_on_sky(settings, output)
+    elif settings.twins is not None:
+        from spectrolabe.training.twin_run import train_twins
+
+        folder = train_twins(settings, output)
     else:
         from spectrolabe.training.trainer import train as run
 
@@ -373,6 +385,22 @@ def train(
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{folder}: trained on {card['training_data']['spectra']} spectra")
     console.print(f"1.4826 MAD on stars not trained on: {errors or 'no star was kept out'}")
+
+
+def _train_denoiser(config: DenoiserTrainConfig, output: Path) -> None:
+    from rich.console import Console
+
+    from spectrolabe.models.denoiser import load_denoiser
+    from spectrolabe.training.denoiser import train_denoiser
+
+    card = load_denoiser(train_denoiser(config, output)).card
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{output}: trained on {card['training_data']['spectra']} spectra")
+    for survey, found in card["unseen"].items():
+        console.print(
+            f"{survey}: error of flux over noise {found['error_over_noise']:.2f} (median) on "
+            f"{found['stars']} stars not trained on"
+        )
 
 
 def _train_emulator(config: EmulatorTrainConfig, output: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from spectrolabe import surveys
 from spectrolabe.errors import InputError
+from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.surveys.files import opened
+from spectrolabe.surveys.products import product_of, table_of
 from tests.surveys.writers import label_writers, spectrum_writers
 
 SPECTRA, LABEL_TABLES = spectrum_writers(), label_writers()
@@ -117,3 +119,45 @@ def test_a_label_table_without_its_columns_is_an_error(label_case, tmp_path):
     wrong.write_text("alpha,beta\n1,2\n")
     with pytest.raises(InputError, match=r"(?i)wrong\.csv: expected columns .* found alpha, beta"):
         surveys.read_labels(wrong, label_case.survey)
+
+
+def test_products_of_a_model_come_back_as_written_and_say_so(case, tmp_path):
+    """A survey that can write its files puts flux and errors where its reader finds them."""
+    measured = surveys.read(case.path)
+    rng = np.random.default_rng(5)
+    made = [
+        one.replace(
+            flux=np.where(one.good, 2.0 + rng.random(len(one)), 0.0),
+            ivar=np.where(one.good & (rng.random(len(one)) > 0.2), 50.0 + rng.random(len(one)), 0),
+        )
+        for one in measured
+    ]
+    with opened(case.path) as file:
+        assert not product_of(file)
+        survey = surveys.get(case.survey)
+        hdus = survey.rewritten(file, made, "some-model") if file.hdus is not None else None
+    files = [table_of(one, "some-model") for one in made] if hdus is None else [hdus]
+    found = []
+    (tmp_path / "products").mkdir()
+    for number, one in enumerate(files):
+        path = tmp_path / "products" / f"{number}.fits"
+        one.writeto(path)
+        found += surveys.read(path)
+    assert len(found) == len(made)
+    for got, want in zip(found, made, strict=True):
+        assert got.meta[PRODUCT] == "some-model"
+        assert got.star_id == want.star_id
+        np.testing.assert_allclose(got.wavelength, want.wavelength, rtol=1e-8)
+        assert got.rv == pytest.approx(want.rv, abs=0.05, nan_ok=True)
+        # what is not known any more must not come back as data
+        assert not (got.good & ~want.good).any()
+        both = got.good & want.good
+        assert both.sum() > 0.9 * want.good.sum()
+        np.testing.assert_allclose(got.flux[both], want.flux[both], rtol=1e-4)
+        np.testing.assert_allclose(got.ivar[both], want.ivar[both], rtol=1e-3)
+
+
+def test_surveys_of_many_visits_can_be_written(case):
+    with opened(case.path) as file:
+        hdus = surveys.get(case.survey).rewritten(file, surveys.read(case.path), "some-model")
+    assert (hdus is not None) == (case.survey in ("apogee", "desi", "lamost_lrs", "lamost_mrs"))

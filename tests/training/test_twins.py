@@ -99,6 +99,12 @@ def test_twins_are_of_one_split_survey_and_resolution_and_overlap(tmp_path):
     assert not found["sharper"]
 
 
+def test_a_visit_of_unknown_velocity_has_no_part(tmp_path):
+    moving = spectrum("v1", seed=1).replace(frame=Frame.BARYCENTRIC, rv=np.nan)
+    store = store_of(tmp_path, (spectrum("v0"), ""), (moving, ""), (spectrum("v2", seed=2), ""))
+    assert names(store, pairs_of(store, range(3))) == {"v0": {"v2"}, "v2": {"v0"}}
+
+
 def test_rows_that_may_not_take_part_do_not(tmp_path):
     store = store_of(tmp_path, *((spectrum(f"v{i}", seed=i), "") for i in range(4)))
     assert names(store, pairs_of(store, [0, 3])) == {"v0": {"v3"}, "v3": {"v0"}}

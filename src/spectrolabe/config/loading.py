@@ -13,7 +13,7 @@ from spectrolabe.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from spectrolabe.config.emulator import EmulatorTrainConfig
-    from spectrolabe.config.train import SkyTrainConfig, TrainConfig
+    from spectrolabe.config.train import DenoiserTrainConfig, SkyTrainConfig, TrainConfig
 
 __all__ = ["Count", "Fraction", "Positive", "Strict", "load_config", "load_training", "validated"]
 
@@ -72,11 +72,12 @@ def load_config(
 
 def load_training(
     path: str | Path, overrides: Sequence[str] = ()
-) -> TrainConfig | SkyTrainConfig | EmulatorTrainConfig:
+) -> TrainConfig | SkyTrainConfig | EmulatorTrainConfig | DenoiserTrainConfig:
     """Read the configuration of a training.
 
-    It is that of an emulator if it has a section ``[grids]``, and of a model that learns from the
-    synthetic sky if it has a section ``[sky]`` and no ``[data]``.
+    It is that of an emulator if it has a section ``[grids]``, of a denoiser if it has a section
+    ``[denoiser]``, and of a model that learns from the synthetic sky if it has a section ``[sky]``
+    and no ``[data]``.
 
     Parameters
     ----------
@@ -89,11 +90,13 @@ def load_training(
         As `load_config`.
     """
     from spectrolabe.config.emulator import EmulatorTrainConfig
-    from spectrolabe.config.train import SkyTrainConfig, TrainConfig
+    from spectrolabe.config.train import DenoiserTrainConfig, SkyTrainConfig, TrainConfig
 
     tree = _tree(path, overrides)
     if "grids" in tree:
         return validated(tree, path, EmulatorTrainConfig)
+    if "denoiser" in tree:
+        return validated(tree, path, DenoiserTrainConfig)
     if "sky" in tree and "data" not in tree:
         return validated(tree, path, SkyTrainConfig)
     return validated(tree, path, TrainConfig)

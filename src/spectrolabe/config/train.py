@@ -13,6 +13,8 @@ from spectrolabe.config.stream import StreamConfig
 __all__ = [
     "AugmentationConfig",
     "DataConfig",
+    "DenoiserConfig",
+    "DenoiserTrainConfig",
     "EncoderConfig",
     "HeadConfig",
     "SkyTrainConfig",
@@ -287,7 +289,7 @@ class TransferConfig(Strict):
 
 
 class TwinsConfig(Strict):
-    """How a model learns from pairs of visits, see `spectrolabe.training.denoise`.
+    """How a model learns from pairs of visits, see `spectrolabe.training.twin_run`.
 
     Parameters
     ----------
@@ -295,27 +297,25 @@ class TwinsConfig(Strict):
         Weight of the flux of the deeper spectrum.
     labels : float
         Weight of the labels.
-    told : bool
-        Stars without a label learn what the model they start from says of the deeper spectrum.
+    teacher_epochs : int
+        Over the stars that have labels, by which the model first learns these alone; what it then
+        says of deeper spectra teaches the stars that have none. 0: they learn flux alone.
     left_in : bool
         The visit stays in the mean that it is paired with. For measuring what that pretends.
     injected : float
         Share of visits whose own noise is split instead of being paired.
     noise : float
         Most noise that is added to a visit, in units of its own.
-    frozen : bool
-        The encoder stays as it is.
     channels : int
         Of the network along the nodes.
     """
 
     flux: Annotated[float, Field(ge=0.0)] = 1.0
     labels: Annotated[float, Field(ge=0.0)] = 1.0
-    told: bool = True
+    teacher_epochs: Annotated[int, Field(ge=0)] = 20
     left_in: bool = False
     injected: Fraction = 0.2
     noise: Annotated[float, Field(ge=0.0)] = 1.5
-    frozen: bool = False
     channels: Count = 24
 
 
@@ -345,6 +345,42 @@ class TrainConfig(Strict):
     transfer: TransferConfig = TransferConfig()
     sky: StreamConfig | None = None
     twins: TwinsConfig | None = None
+
+
+class DenoiserConfig(Strict):
+    """Which denoiser is made, and of what.
+
+    Parameters
+    ----------
+    encoder : str
+        Run or released model that reads the spectra; it stays as it is.
+    channels : int
+        Of the network along the nodes.
+    calibration : int
+        Stars of each survey, drawn after the training, that set the size of the errors.
+    """
+
+    encoder: str
+    channels: Count = 24
+    calibration: Count = 128
+
+
+class DenoiserTrainConfig(Strict):
+    """Everything that ``spectrolabe train`` needs to train a denoiser on a synthetic sky.
+
+    Parameters
+    ----------
+    name : str
+    denoiser : DenoiserConfig
+    sky : StreamConfig
+    training : TrainingConfig
+        ``batch_size`` is the number of stars of a batch.
+    """
+
+    name: str
+    denoiser: DenoiserConfig
+    sky: StreamConfig = StreamConfig()
+    training: TrainingConfig = TrainingConfig(epochs=20)
 
 
 class SkyTrainConfig(Strict):

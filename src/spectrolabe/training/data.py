@@ -16,7 +16,17 @@ from spectrolabe.labels import Labels
 from spectrolabe.models.pixels import PixelRow, velocities
 from spectrolabe.spectra.store import Store, open_store
 
-__all__ = ["FEWEST", "Sample", "Splits", "load_sample", "open_stores", "split_stars"]
+__all__ = [
+    "FEWEST",
+    "Sample",
+    "Splits",
+    "load_sample",
+    "open_stores",
+    "place_of",
+    "split_stars",
+    "used_rows",
+    "widened",
+]
 
 FEWEST = 20  # stars to train on from random weights
 SAME_PLACE = 1.0  # arcsec within which stars of two stores are one star
@@ -68,7 +78,7 @@ class Sample:
 
     def with_labels(self, names: Sequence[str]) -> Sample:
         """Return the sample with these labels, NaN where it had none."""
-        return replace(self, labels=_widened(self.labels, names))
+        return replace(self, labels=widened(self.labels, names))
 
     def arrays(self, i: int) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Return wavelength, flux, ivar and resolution of one spectrum as views of its store."""
@@ -127,10 +137,10 @@ def load_sample(
         if not any(name in store.names for store in stores):
             known = sorted({known for store in stores for known in store.names})
             raise unknown_name(_paths(stores), name, known, kind="label of this store")
-    rows = [_used(store, config) for store in stores]
+    rows = [used_rows(store, config) for store in stores]
     stars = _stars(stores)
     labels = [
-        replace(_widened(store.labels, config.labels), star_id=star).take(use)
+        replace(widened(store.labels, config.labels), star_id=star).take(use)
         for store, star, use in zip(stores, stars, rows, strict=True)
     ]
     found = _paired(stores, rows, labels)
@@ -155,8 +165,8 @@ def _paths(stores: Sequence[Store]) -> str:
     return ", ".join(str(store.path) for store in stores)
 
 
-def _used(store: Store, config: DataConfig) -> NDArray:
-    """Rows of a store that pass the cuts, with or without labels."""
+def used_rows(store: Store, config: DataConfig) -> NDArray:
+    """Return the rows of a store that pass the cuts, with or without labels."""
     split = store.column("split")
     if config.split and config.split not in split:
         raise unknown_name(
@@ -170,8 +180,8 @@ def _used(store: Store, config: DataConfig) -> NDArray:
     return np.flatnonzero(use)
 
 
-def _widened(labels: Labels, names: Sequence[str]) -> Labels:
-    """Labels in the order asked for; NaN for those that there are not."""
+def widened(labels: Labels, names: Sequence[str]) -> Labels:
+    """Return labels in the order asked for; NaN for those that there are not."""
     shape = (len(labels), len(names))
     values, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
     known = [name for name in names if name in labels.names]
@@ -249,7 +259,7 @@ def split_stars(sample: Sample, config: DataConfig, seed: int, fold: int = 0) ->
         With ``config.folds`` = K, the fold 0 ... K - 1 that is kept out; it is then the calibration
         set, and nothing is kept for selection.
     """
-    place = np.array([_uniform(star, seed) for star in sample.labels.star_id])
+    place = np.array([place_of(star, seed) for star in sample.labels.star_id])
     if config.folds:
         out = np.floor(place * config.folds).astype(int) == fold
         none = np.zeros(len(place), dtype=bool)
@@ -260,5 +270,6 @@ def split_stars(sample: Sample, config: DataConfig, seed: int, fold: int = 0) ->
     return Splits(sample.take(train), sample.take(selection), sample.take(calibration))
 
 
-def _uniform(star: str, seed: int) -> float:
+def place_of(star: str, seed: int) -> float:
+    """Return a number from 0 to 1 that decides which split a star is in."""
     return zlib.crc32(f"{seed}:{star}".encode()) / 2**32

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectrolabe.config import TrainConfig
+from spectrolabe.config import DenoiserTrainConfig
 from spectrolabe.models.encoder import Encoder, Reading
 from spectrolabe.models.first_fit import FirstFit
-from spectrolabe.models.flux_decoder import FluxDecoder, flux_loss
+from spectrolabe.models.flux_decoder import FluxDecoder, NodeFlux, flux_loss
 from spectrolabe.models.tokens import Tokens, tokenise
 from spectrolabe.training.instruments import StreamInstrument
 from spectrolabe.training.loop import Run
@@ -85,8 +85,7 @@ class SkyTwinTask:
 
     Parameters
     ----------
-    config : TrainConfig
-        With ``sky`` and ``twins``.
+    config : DenoiserTrainConfig
     stream : SkyStream
         On the label scale of the encoder.
     encoder : Encoder
@@ -94,12 +93,11 @@ class SkyTwinTask:
 
     selects = False
 
-    def __init__(self, config: TrainConfig, stream: SkyStream, encoder: Encoder) -> None:
+    def __init__(self, config: DenoiserTrainConfig, stream: SkyStream, encoder: Encoder) -> None:
         torch.manual_seed(config.training.seed)
-        assert config.twins is not None
         self.config, self.stream, self.encoder = config, stream, encoder.eval()
         width = encoder.latents.shape[1]
-        self.model: nn.Module = FluxDecoder(width, encoder.heads, config.twins.channels)
+        self.model: nn.Module = FluxDecoder(width, encoder.heads, config.denoiser.channels)
         self.steps = stream.config.steps
         self.spectra = self.steps * config.training.batch_size
 
@@ -133,19 +131,21 @@ class SkyTwinTask:
                 batch.tokens, batch.star, spectrum=batch.spectrum, fit=batch.fit
             )
 
-    def loss(self, model: nn.Module, batch: SkyTwins) -> Tensor:
-        """Return the loss of a batch: the mean over its parts."""
-        losses = []
+    def told(
+        self, model: nn.Module, batch: SkyTwins
+    ) -> Iterator[tuple[NodeFlux, Tensor, Tensor, Tensor]]:
+        """Yield what a decoder says of each part, and content, variance and weight of the truth."""
         for view, found in zip(
             batch.fit.tokens, model(self.read(batch), batch.tokens), strict=True
         ):
             exact = batch.exact[view.part]
             content = exact.content[view.spectrum]
             weight = (exact.coverage * exact.valid[..., None])[view.spectrum]
-            losses.append(
-                flux_loss(found, content, torch.full_like(content, LEAST_ERROR**2), weight)
-            )
-        return torch.stack(losses).mean()
+            yield found, content, torch.full_like(content, LEAST_ERROR**2), weight
+
+    def loss(self, model: nn.Module, batch: SkyTwins) -> Tensor:
+        """Return the loss of a batch: the mean over its parts."""
+        return torch.stack([flux_loss(*one) for one in self.told(model, batch)]).mean()
 
     def score(self, model: nn.Module) -> tuple[float, dict[str, Any]]:
         """There are no stars to select by, for none is seen twice: no epoch is better."""

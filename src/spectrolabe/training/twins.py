@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.models.pixels import PixelRow
-from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.combine import combine
 from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.spectra.store import Store
@@ -77,9 +77,12 @@ def pairs_of(store: Store, rows: Sequence[int] | NDArray) -> list[Pair]:
     Returns
     -------
     list of Pair
-        One for each visit among the rows, in their order; visits that have no twin, too.
+        One for each visit among the rows, in their order; visits that have no twin, too. Visits
+        whose velocity is not known are left out.
     """
     wanted = np.intersect1d(visits_of(store), np.asarray(rows))
+    still = (store.column("frame") == Frame.REST.value) | np.isfinite(store.column("rv"))
+    wanted = wanted[still[wanted]]  # others cannot be brought to the pixels of a twin
     columns = [store.column(name) for name in ("star_id", "survey", "split", "meta")]
     known: dict[int, _Row] = {}
     stars: dict[tuple[str, str, str], list[int]] = {}

@@ -114,6 +114,8 @@ class TwinTask:
     labels : ndarray, shape (P, L)
         Scaled, of the star of each visit; NaN where not known.
     start : Start
+    teacher : Encoder, optional
+        What it says of the deeper spectrum is the label of stars that have none.
     """
 
     selects = False
@@ -125,6 +127,7 @@ class TwinTask:
         pairs: Sequence[Pair],
         labels: NDArray,
         start: Start,
+        teacher: Encoder | None = None,
     ) -> None:
         torch.manual_seed(config.training.seed)
         assert config.twins is not None
@@ -133,12 +136,10 @@ class TwinTask:
         encoder = encoder_from(start, config.encoder)
         self.model: nn.Module = Twins(encoder, self.twins.channels)
         self.scale: LabelScale = start.estimator.scale
-        if self.twins.frozen:
-            encoder.requires_grad_(False)
-        elif encoder.guesser is not None:
+        if encoder.guesser is not None:
             encoder.guesser.requires_grad_(False)
         self.known = torch.from_numpy(labels).float()
-        self.teacher = start.estimator.encoder.eval()
+        self.teacher = None if teacher is None else teacher.eval()
         self.kept: dict[int, list[tuple[Twinned, Tensor]]] = {}
         versions = config.augmentation.versions
         if not 1 <= versions <= MOST_KEPT // max(1, len(self.pairs)):
@@ -194,7 +195,7 @@ class TwinTask:
         visits, deep = zip(*rows, strict=True)
         batch = twinned(cast(Twins, self.model).encoder, visits, deep, entry)
         target = self.known[torch.from_numpy(entry)]
-        if self.twins.told:
+        if self.teacher is not None:
             said = encode(self.teacher, collate([[row] for row in deep]))[0]
             target = torch.where(torch.isfinite(target), target, torch.from_numpy(said).float())
         return batch, target

@@ -1,0 +1,235 @@
+"""Files in, the same files without noise out: formats, bad files, interruption, the law of fits."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from spectrolabe import surveys
+from spectrolabe.catalogue import read_catalogue
+from spectrolabe.cli import app
+from spectrolabe.config import StreamConfig
+from spectrolabe.errors import InputError
+from spectrolabe.inference.denoise import denoise
+from spectrolabe.inference.fit_run import fit_files
+from spectrolabe.models.checkpoint import load
+from spectrolabe.models.denoiser import Denoiser, load_denoiser, save_denoiser
+from spectrolabe.models.flux_decoder import FluxDecoder
+from spectrolabe.models.observed import Observed
+from spectrolabe.models.released import find_model
+from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra.broadening import FWHM
+from spectrolabe.spectra.continuum import running_continuum
+from spectrolabe.spectra.spectrum import PRODUCT
+from spectrolabe.spectra.store import StoreWriter, open_store
+from spectrolabe.surveys.products import table_of
+from spectrolabe.training.observing import Conditions, observe_twice
+from spectrolabe.training.sky import SkyStream
+from spectrolabe.training.twins import visits_of
+from tests.surveys.writers import spectrum_writers
+
+WRITERS = spectrum_writers()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A denoiser that has learnt nothing: what it says is the first fit of unified-v1."""
+    torch.manual_seed(0)
+    estimator = load(find_model("unified-v1"))
+    card = {
+        "name": "untaught",
+        "encoder": "unified-v1",
+        "encoder_sha256": estimator.card["weights_sha256"],
+        "channels": 8,
+    }
+    decoder = FluxDecoder(estimator.encoder.latents.shape[1], estimator.encoder.heads, 8)
+    made = Denoiser(estimator, decoder, {"": 1.0}, card)
+    return save_denoiser(made, tmp_path_factory.mktemp("denoiser"))
+
+
+def of_computed_stars(folder):
+    """The same without what LAMOST's stars have taught it, which simulated ones do not show."""
+    model = load_denoiser(folder)
+    model.estimator.encoder.guesser.compact.observed = Observed()
+    return model
+
+
+def star(seed=0, *, snr=30.0, name="a", resolution=2000.0, low=4000.0, high=7000.0):
+    """A spectrum that is nothing but a continuum and noise."""
+    grid = np.exp(np.arange(np.log(low), np.log(high), 1.0 / resolution / 3.0))
+    flux = 5.0 * (grid / 5000.0) * (1.0 + np.random.default_rng(seed).normal(size=len(grid)) / snr)
+    ivar = (snr / (5.0 * grid / 5000.0)) ** 2
+    return Spectrum(grid, flux, ivar, resolution, Frame.REST, 0.0, "generic", name, name)
+
+
+def written(path, spectrum):
+    """As a file of a table."""
+    hdus = table_of(spectrum, "x")
+    del hdus[0].header["SPLMODEL"]
+    hdus.writeto(path)
+    return path
+
+
+def observed(names, snr, rng):
+    """Spectra of simulated stars as LAMOST sees them, and what they would be without noise."""
+    quiet = ("line_error", "scattered", "resolution_error", "arm_velocity", "drop_pixels", "masked")
+    config = StreamConfig(
+        surveys={"lamost_lrs": 1.0},
+        field=0.99,
+        coarser=0.0,
+        **dict.fromkeys(quiet, 0.0),
+    )
+    stream = SkyStream(config)
+    stars = stream.stars(40, rng)
+    usual = np.flatnonzero(
+        (np.abs(stars.atmosphere[:, 0] - 5400) < 600) & (stars.atmosphere[:, 2] > -0.7)
+    )
+    stars = stars.take(usual[np.asarray(names)])
+    instrument = stream.instruments["lamost_lrs"]
+    conditions = Conditions.draw(config, instrument, len(stars), rng, snr)
+    generator = torch.Generator().manual_seed(1)
+    both = observe_twice(instrument, stars, conditions, config, rng, generator)
+    return [
+        [
+            Spectrum(
+                np.exp(one.log_wavelength[i].numpy()),
+                one.flux[i].numpy(),
+                one.ivar[i].numpy(),
+                1.0 / (FWHM * np.sqrt(one.variance[i].numpy())),
+                Frame.REST,
+                0.0,
+                "lamost_lrs",
+                f"s{names[i]}",
+                f"s{names[i]}",
+            )
+            for i in range(len(stars))
+        ]
+        for (one,) in both
+    ]
+
+
+def errors(found, exact):
+    """Of the flux, relative to it, where something is said and the air is clear; and of lines."""
+    use = found.good & (np.abs(exact.wavelength - 5400.0) < 350.0)
+    error = np.where(use, found.flux / exact.flux - 1.0, 0.0)
+    smooth = running_continuum(exact.wavelength, error, use.astype(float), 0.003)
+    return error[use], (error - smooth)[use]
+
+
+def test_noise_goes_and_the_level_stays(folder):
+    seen, exact = observed([0, 1, 2], 30.0, np.random.default_rng(0))
+    for one, truth, (found,) in zip(
+        seen, exact, of_computed_stars(folder).denoise([[one] for one in seen]), strict=True
+    ):
+        assert found.good.sum() > 0.8 * one.good.sum()  # but for air, sodium and the blue end
+        (level, lines), (_, noise) = errors(found, truth), errors(one, truth)
+        assert np.std(lines) < 0.2 * np.std(noise)
+        assert abs(np.median(level)) < 0.005
+        assert found.meta[PRODUCT] == "untaught"
+        assert (one.meta.get(PRODUCT), found.rv, found.star_id) == (None, one.rv, one.star_id)
+
+
+def test_stars_beside_it_and_batches_change_nothing(folder):
+    model = load_denoiser(folder)
+    stars = [[star(i, snr=20.0 + i, low=4000.0 + 40.0 * i)] for i in range(3)]
+    together = model.denoise(stars)
+    for one, (found,) in zip(stars, together, strict=True):
+        ((alone,),) = model.denoise([one])
+        np.testing.assert_allclose(found.flux, alone.flux, rtol=2e-3)
+        np.testing.assert_array_equal(found.good, alone.good)
+
+
+def test_visits_together_tell_each_other_what_the_star_is(folder):
+    model = of_computed_stars(folder)
+    visits, exact = observed([0, 0, 0, 0], 12.0, np.random.default_rng(1))
+    alone = [model.denoise([[one]])[0][0] for one in visits]
+    (jointly,) = model.denoise([visits])
+    single, joint = (
+        np.median([np.std(errors(f, e)[1]) for f, e in zip(found, exact, strict=True)])
+        for found in (alone, jointly)
+    )
+    assert joint < 0.8 * single
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_every_survey(folder, name, tmp_path):
+    """What a reader makes of the file that is written, from a file packed by gzip."""
+    source = tmp_path / "in"
+    source.mkdir()
+    case = WRITERS[name](source, np.random.default_rng(3))
+    measured = surveys.read(case.path)
+    if case.path.read_bytes().startswith(b"SIMPLE"):
+        packed = case.path.with_name(case.path.name + ".gz")
+        packed.write_bytes(gzip.compress(case.path.read_bytes()))
+        case.path.unlink()
+    else:
+        packed = case.path
+    report = denoise(folder, [packed], tmp_path / "out", survey=case.survey)
+    if not report.written:  # nothing at wavelengths that it has learnt, or sharper than it knows
+        assert report.bad
+        return
+    found = [s for path in (tmp_path / "out").glob("*.fits") for s in surveys.read(path)]
+    assert all(one.meta[PRODUCT] == "untaught" for one in found)
+    assert sum(one.good.any() for one in found) == report.spectra
+    assert {one.star_id for one in found} <= {one.star_id for one in measured}
+
+
+def test_good_files_are_written_and_bad_ones_listed(folder, tmp_path):
+    written(tmp_path / "good.fits", star(1))
+    (tmp_path / "cut.fits").write_bytes((tmp_path / "good.fits").read_bytes()[:20_000])
+    written(tmp_path / "sharp.fits", star(2, resolution=60_000.0, low=5000.0, high=5100.0))
+    written(tmp_path / "far.fits", star(3, resolution=900.0, low=11_000.0, high=13_000.0))
+    result = CliRunner().invoke(
+        app, ["denoise", str(folder), str(tmp_path), "-o", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 1
+    assert (tmp_path / "out" / "good-1.fits").is_file()
+    with (tmp_path / "out" / "bad.csv").open() as stream:
+        bad = dict(list(csv.reader(stream))[1:])
+    assert set(bad) == {"cut.fits", "sharp.fits", "far.fits"}
+    assert "truncated" in bad["cut.fits"]
+    assert "R = 60000" in bad["sharp.fits"]
+    assert "wavelengths that the model has learnt" in bad["far.fits"]
+
+
+def test_a_second_run_goes_on(folder, tmp_path):
+    for i in range(3):
+        written(tmp_path / f"s{i}.fits", star(i, name=f"s{i}"))
+    out = tmp_path / "out"
+    first = denoise(folder, [tmp_path / "s0.fits"], out)
+    before = (out / "s0-1.fits").stat().st_mtime_ns
+    second = denoise(folder, [tmp_path], out)
+    assert (first.written, second.written, second.skipped) == (1, 2, 1)
+    assert (out / "s0-1.fits").stat().st_mtime_ns == before
+    assert denoise(folder, [tmp_path], out).written == 0
+
+
+def test_nothing_that_a_model_made_is_denoised_fitted_or_a_twin(folder, tmp_path):
+    written(tmp_path / "s.fits", star(1))
+    denoise(folder, [tmp_path / "s.fits"], tmp_path / "out")
+    product = tmp_path / "out" / "s-1.fits"
+    again = denoise(folder, [product], tmp_path / "again")
+    assert again.written == 0
+    assert "product of untaught" in again.bad[0][1]
+    report = fit_files("emulator-optical", [product], tmp_path / "fit.parquet")
+    assert "not a measurement" in report.bad[0][1]
+    table = read_catalogue(report.catalogue)
+    assert np.isnan(table["teff"]).all()
+    with StoreWriter(tmp_path / "store") as writer:
+        for one in (*surveys.read(product), star(1)):
+            writer.append(one.replace(spectrum_id=f"id {one.star_id} {len(one.meta)}"))
+    assert visits_of(open_store(tmp_path / "store")).tolist() == [1]
+
+
+def test_another_encoder_of_that_name_is_refused(folder, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    card = (folder / "card.json").read_text()
+    sha = load(find_model("unified-v1")).card["weights_sha256"]
+    (tmp_path / "card.json").write_text(card.replace(sha, "0" * 64))
+    with pytest.raises(InputError, match="another one of that name"):
+        load_denoiser(tmp_path)
