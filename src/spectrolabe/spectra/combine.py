@@ -15,7 +15,8 @@ from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["at_rest", "combine"]
 
-WIDTH = 0.015  # of the running mean by which levels are compared, in ln(wavelength)
+WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
+ELEMENTS = 10.0  # that it has at least, of the resolution
 LEAST_LEVEL = 0.02  # of the median: below, what is left of a continuum says nothing of its level
 SAME = 1e-6  # of a pixel, within which grids are one
 
@@ -66,11 +67,12 @@ def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
     if not spectra:
         raise InputError(onto.where, expected="a spectrum to combine", found="none")
     grid = at_rest(onto)
-    level = _level(grid, onto.flux, onto.ivar)
+    width = max(WIDTH, ELEMENTS / float(np.median(onto.resolution)))
+    level = _level(grid, onto.flux, onto.ivar, width)
     total, weight = np.zeros(len(grid)), np.zeros(len(grid))
     for spectrum in spectra:
         flux, ivar = _on(grid, spectrum)
-        own = _level(grid, flux, ivar)
+        own = _level(grid, flux, ivar, width)
         use = (ivar > 0) & (own > 0) & (level > 0)
         ratio = np.divide(level, own, out=np.ones(len(grid)), where=use)
         ivar = np.where(use, ivar / ratio**2, 0.0)
@@ -88,11 +90,11 @@ def _on(grid: NDArray, spectrum: Spectrum) -> tuple[NDArray, NDArray]:
     return resample(own, spectrum.flux, spectrum.ivar, grid)
 
 
-def _level(grid: NDArray, flux: NDArray, ivar: NDArray) -> NDArray:
+def _level(grid: NDArray, flux: NDArray, ivar: NDArray, width: float) -> NDArray:
     """Smooth level of the flux; 0 where it is too low to be compared, or not known."""
     if not (ivar > 0).any():
         return np.zeros(len(grid))
     # one weight for all pixels: noisy ones shall not decide which lines are in the mean
-    level = running_continuum(grid, flux, (ivar > 0).astype(float), WIDTH)
+    level = running_continuum(grid, flux, (ivar > 0).astype(float), width)
     typical = np.median(level[ivar > 0])
     return np.where(level > LEAST_LEVEL * typical, level, 0.0) if typical > 0 else 0.0 * level

@@ -20,7 +20,7 @@ from spectrolabe.synthesis.limits import BLUE_LOW, UNMODELLED
 from spectrolabe.training.instruments import StreamArm, StreamInstrument
 from spectrolabe.training.stars import Stars
 
-__all__ = ["Conditions", "drawn", "observe", "observe_twice"]
+__all__ = ["Conditions", "correlated", "drawn", "observe", "observe_twice"]
 
 DISPERSION = 60.0  # km/s, of the stars: moves lines over pixels
 MOST_DUST = 2.5  # mag of A_V
@@ -190,7 +190,7 @@ def observe_twice(
         # what noise is to counts it is to flux, scaled as flux is
         gain = shape.gain(arm, photons)
         true = sigma * variance.sqrt() * gain
-        noise = _correlated(draw.normal(*flux.shape), instrument.correlation)
+        noise = correlated(draw.normal(*flux.shape), instrument.correlation)
         stated = true * torch.exp(STATED * draw.normal(len(stars), 1))
         ivar = torch.where(_lost(arm, conditions, config, draw), 0.0, stated**-2)
         log_wavelength = (
@@ -230,7 +230,7 @@ def _normalised(
     if config.line_error:
         size = config.line_error * draw.uniform(len(lines), 1)
         step = float(arm.log_wavelength[1] - arm.log_wavelength[0])
-        error = _correlated(draw.normal(*lines.shape), max(NARROWEST, LINE / step))
+        error = correlated(draw.normal(*lines.shape), max(NARROWEST, LINE / step))
         blue = arm.log_wavelength < np.log(BLUE_END)
         error = 1.0 + size * error * torch.where(blue, WORSE, 1.0)
         lines = 1.0 - (1.0 - lines) * error.clamp(min=0.0)
@@ -302,8 +302,8 @@ def _sigma(quality: Sequence[tuple[Tensor, Tensor]], snr: Tensor) -> Tensor:
     return ratio.median(dim=1, keepdim=True).values / snr[:, None]
 
 
-def _correlated(noise: Tensor, width: float) -> Tensor:
-    """Noise of unit variance after a Gaussian of this width in pixels."""
+def correlated(noise: Tensor, width: float) -> Tensor:
+    """Return noise, (N, M), of unit variance after a Gaussian of this width in pixels."""
     if not width:
         return noise
     half = max(3, int(2.5 * width))

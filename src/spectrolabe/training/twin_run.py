@@ -94,7 +94,8 @@ def read_visits(config: TrainConfig, start: Start) -> tuple[Visits, Visits]:
             "data.store", expected="one store of visits", found=f"{len(stores)}", fix="Name one."
         )
     (store,) = stores
-    pairs = pairs_of(store, used_rows(store, config.data))
+    # the quality cut is one of labels: stars without any have visits, too
+    pairs = pairs_of(store, used_rows(store, config.data.model_copy(update={"quality_cut": False})))
     if not pairs:
         raise InputError(
             store.path,
@@ -210,8 +211,9 @@ def calibrated(
     inside = Coverage.fit(_said(encoder, chosen)[2])
     farther = inside.farther(embedding) if len(embedding) else 1.0
     coverage = Coverage(inside.reference, inside.width, inside.limit * farther, chosen.labels)
-    error = 1.4826 * np.nanmedian(np.abs(residual), axis=0) * scale.width
-    known = np.isfinite(error)
+    known = np.isfinite(residual).any(axis=0)
+    error = np.full(len(known), np.nan)
+    error[known] = 1.4826 * np.nanmedian(np.abs(residual[:, known]), axis=0) * scale.width[known]
     data = dict(start.estimator.card["training_data"])
     real = sorted({*data.get("real_surveys", ()), *np.unique(survey).tolist()})
     stars = np.unique(train.labels.star_id)

@@ -1,0 +1,171 @@
+"""Do pairs of visits help? Simulated APOGEE-like visits of which the truth is known.
+
+    python benchmarks/twins.py WORK --train with_pairs labels_alone ...   # again to continue
+    python benchmarks/twins.py WORK                                       # the page
+
+Stars to learn from and stars to be tested on are of two skies (``configs/twins-sky.toml`` with
+other seeds); a fifth of the former have labels, the truth. Spectra are those of the library of
+`spectrolabe simulate`, which no model has learnt from: that gap is there as it is with real stars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from spectrolabe.config import TrainConfig
+from spectrolabe.config.loading import load_config
+from spectrolabe.config.sky import SkyConfig
+from spectrolabe.labels import Labels
+from spectrolabe.sky.instruments import SURVEYS, Faults
+from spectrolabe.sky.intrinsic import intrinsic_spectra
+from spectrolabe.sky.observing import observe_star
+from spectrolabe.sky.simulate import TRUTH, simulate
+from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra.store import Store, StoreWriter, is_store, open_store
+from spectrolabe.surveys.reading import expand, read_all
+from spectrolabe.training.twin_run import train_twins
+
+__all__ = ["MODELS", "NAMES", "config_of", "labels_of", "stores", "truth_of", "without_noise"]
+
+CONFIG = Path("configs/twins-sky.toml")
+TEST = {"seed": 62, "stars": 900}
+LONG = 1000.0  # times the exposure, of spectra without noise
+LABELLED = 0.2  # of the stars
+NAMES = ("teff", "logg", "fe_h", "c_fe", "n_fe", "o_fe", "mg_fe", "al_fe", "si_fe", "ca_fe")
+NAMES += ("mn_fe", "ni_fe")
+MODELS: dict[str, dict[str, Any]] = {
+    "with_pairs": {},
+    "labels_alone": {"flux": 0.0},  # of deeper spectra, not their flux
+    "left_in": {"left_in": True},
+}
+
+
+def config_of(model: str, store: Path) -> TrainConfig:
+    """Return the configuration of a model."""
+    return TrainConfig.model_validate(
+        {
+            "name": model,
+            "data": {"store": str(store), "labels": NAMES, "calibration": 0.15},
+            "encoder": {"dropout": 0.2},
+            "augmentation": {"versions": 2},
+            "transfer": {"start": "unified-v1"},
+            "twins": {"flux": 0.3, "teacher_epochs": 20, **MODELS[model]},
+            "training": {"epochs": 6, "learning_rate": 5e-4, "seed": 3},
+        }
+    )
+
+
+def stores(work: Path) -> dict[str, Store]:
+    """Return the visits to learn from, and those to be tested on."""
+    sky = load_config(CONFIG, (), SkyConfig)
+    population = sky.population.model_copy(update={"stars": TEST["stars"]})
+    test = sky.model_copy(update={"seed": TEST["seed"], "population": population})
+    return {name: _store(work, name, one) for name, one in (("train", sky), ("test", test))}
+
+
+def without_noise(work: Path, name: str, visits: list[Spectrum]) -> list[Spectrum]:
+    """Return what the instrument would record of the stars of visits if nothing went wrong."""
+    perfect = {field.name: 0.0 for field in fields(Faults)}
+    instrument = replace(SURVEYS["apogee"], faults=Faults(**perfect), correlation=0.0)
+    arms = [replace(arm, sky=0.0 * arm.sky, telluric=0.0 * arm.telluric) for arm in instrument.arms]
+    instrument = replace(instrument, arms=tuple(arms), full_well=np.inf, rv_floor=0.0, rv_slope=0.0)
+    stars = Table(truth_of(work, name, [one.spectrum_id for one in visits]))
+    library = intrinsic_spectra("library", ["apogee"])
+    flux, continuum = library(stars)
+    found = []
+    for i, visit in enumerate(visits):
+        rng = np.random.default_rng(0)
+        (seen,) = observe_star(
+            instrument, library.wavelength, flux[i], continuum[i], stars[i], rng, visits=1,
+            exposure=LONG,
+        )  # fmt: skip
+        wavelength, exact, ivar = (
+            np.concatenate([getattr(arm, key) for arm in seen.arms])
+            for key in ("wavelength", "flux", "ivar")
+        )
+        found.append(
+            visit.replace(wavelength=wavelength, flux=exact, ivar=ivar, frame=Frame.REST, rv=0.0)
+        )
+    return found
+
+
+def _store(work: Path, name: str, sky: SkyConfig) -> Store:
+    """Simulate a sky and put what was observed of it into a store; labels are of some stars."""
+    folder = work / f"store-{name}"
+    if is_store(folder) and (folder / "done").exists():
+        return open_store(folder)
+    simulate(sky, work / f"sky-{name}")
+    truth = _truth(work, name)
+    with StoreWriter(folder, NAMES) as writer:
+        sources = expand(work / f"sky-{name}" / "apogee" / "stars")
+        for source, found in read_all(sources, "apogee"):
+            if source.path.as_posix() in writer.done or not isinstance(found, list):
+                continue
+            for one in found:
+                known = name == "train" and has_labels(one.star_id)
+                values = truth[one.spectrum_id] if known else None
+                writer.append(one, values=values, file=source.path.as_posix(), good=known)
+    (folder / "done").touch()
+    return open_store(folder)
+
+
+def has_labels(star: str) -> bool:
+    """Tell whether a star of the training has labels, by its name."""
+    return zlib.crc32(f"labels {star} {star[::-1]}".encode()) % 1000 < 1000 * LABELLED
+
+
+@cache
+def _truth(work: Path, name: str) -> dict[str, NDArray]:
+    table = pq.read_table(work / f"sky-{name}" / TRUTH)
+    values = np.stack([table[label].to_numpy() for label in NAMES], axis=1)
+    return dict(zip(table["spectrum_id"].to_pylist(), values, strict=True))
+
+
+def truth_of(work: Path, name: str, ids: list[str]) -> dict[str, NDArray]:
+    """Return what the truth says of spectra, by column."""
+    table = pq.read_table(work / f"sky-{name}" / TRUTH)
+    place = {one: i for i, one in enumerate(table["spectrum_id"].to_pylist())}
+    rows = [place[one] for one in ids]
+    return {key: table[key].to_numpy(zero_copy_only=False)[rows] for key in table.column_names}
+
+
+def labels_of(work: Path, name: str, store: Store, rows: NDArray) -> Labels:
+    """Return the true labels of rows of a store."""
+    truth = _truth(work, name)
+    ids, stars = (store.column(key)[rows] for key in ("spectrum_id", "star_id"))
+    values = np.array([truth[one] for one in ids])
+    return Labels(NAMES, values, np.zeros(values.shape), stars)
+
+
+def main() -> None:
+    """Train models, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--train", nargs="+", choices=list(MODELS))
+    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = stores(arguments.work)
+    if arguments.train:
+        for model in arguments.train:
+            config = config_of(model, found["train"].path)
+            train_twins(config, arguments.work / model, progress=False)
+        return
+    from twins_page import write
+
+    write(arguments.work, found, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
