@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spectrolabe.config import (
+    DenoiserTrainConfig,
     EmulatorTrainConfig,
     GridConfig,
     TrainConfig,
@@ -31,6 +32,7 @@ KINDS = {
     "library": GridConfig,
     "sky": SkyConfig,
     "demo-sky": SkyConfig,
+    "twins-sky": SkyConfig,
 }
 """What the files under configs/ configure, where it is not a training."""
 
@@ -50,6 +52,13 @@ def test_a_training_with_grids_is_that_of_an_emulator(tmp_path):
     assert config.training.epochs == 7
     with pytest.raises(InputError, match=r"\[grids\].*found 'lwo'"):
         load_training(path, ["grids.lwo=4000"])
+
+
+def test_a_training_with_a_denoiser_is_that_of_one(tmp_path):
+    path = written(tmp_path, 'name = "d"\n[denoiser]\nencoder = "unified-v1"\n[sky]\nsteps = 3\n')
+    config = load_training(path, ["denoiser.channels=8"])
+    assert isinstance(config, DenoiserTrainConfig)
+    assert (config.denoiser.channels, config.sky.steps) == (8, 3)
 
 
 def test_overrides(tmp_path):

@@ -27,6 +27,7 @@ SOFT = 5.0  # residuals over noise are read as they are up to here
 LINE_GAIN = 5.0
 FIRST_SIGMA = -1.5  # logarithm of the error over the noise, before anything is learnt
 DEGREES = 4.0  # of the Student t: a few pixels are wrong whatever their ivar says
+NARROWER = 0.69  # its squared scale, where errors are normal and their variance is 1
 
 
 class NodeFlux(NamedTuple):
@@ -142,7 +143,8 @@ def flux_loss(found: NodeFlux, target: Tensor, variance: Tensor, weight: Tensor)
     """Return the mean negative log-likelihood of a deeper spectrum, in units of nodes.
 
     A Student t about the content, whose width is what the model states and the noise of the target
-    together: noisy targets teach what they can, and no more.
+    together: noisy targets teach what they can, and no more. Where errors are normal, the loss is
+    least at their true variance.
 
     Parameters
     ----------
@@ -151,6 +153,6 @@ def flux_loss(found: NodeFlux, target: Tensor, variance: Tensor, weight: Tensor)
         Content of the deeper spectrum, variance of its noise, and what each node counts.
     """
     total = found.sigma**2 + variance
-    z2 = (target - found.content) ** 2 / total
+    z2 = (target - found.content) ** 2 / (NARROWER * total)
     loss = 0.5 * total.log() + 0.5 * (DEGREES + 1.0) * torch.log1p(z2 / DEGREES)
     return (loss * weight).sum() / weight.sum().clamp(min=1.0)

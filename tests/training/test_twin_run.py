@@ -1,0 +1,155 @@
+"""Learning from visits: what is taught by what, and what comes out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spectrolabe.config import TrainConfig
+from spectrolabe.errors import InputError
+from spectrolabe.models.checkpoint import load
+from spectrolabe.models.denoiser import load_denoiser
+from spectrolabe.models.flux_decoder import NodeFlux, flux_loss
+from spectrolabe.models.pixels import collate
+from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.spectra.store import StoreWriter
+from spectrolabe.training.sky_twins import made_strange
+from spectrolabe.training.transfer import read_start
+from spectrolabe.training.twin_run import read_visits, train_twins
+from tests.models.compact import LABELS, flux_of
+from tests.models.test_token_pixels import row_of
+
+STARS, LABELLED = 24, 12
+
+
+def visits(star, count, rng):
+    """Exposures of a star whose lines are at random places."""
+    grid = np.exp(np.arange(np.log(5000.0), np.log(5600.0), 1.0 / 2000.0 / 3.0))
+    flux = flux_of(rng.normal(size=LABELS), np.log(grid), 2000.0)
+    for i in range(count):
+        snr = rng.uniform(15.0, 40.0)
+        seen = flux + rng.normal(size=len(grid)) / snr
+        ivar = np.full(len(grid), snr**2)
+        name, meta = f"s{star}", {"file": f"s{star}.fits", "coadd": False}
+        yield Spectrum(
+            grid, seen, ivar, 2000.0, Frame.REST, 0.0, "made-up", f"{name}:{i}", name, meta
+        )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("twins") / "store"
+    rng = np.random.default_rng(1)
+    names = ("teff", "logg", "fe_h")
+    with StoreWriter(folder, names) as writer:
+        for star in range(STARS):
+            values = (5000.0 + 20.0 * star, 4.0, -0.1) if star < LABELLED else None
+            for one in visits(star, 2 + star % 2, rng):
+                writer.append(one, values=values, good=star < LABELLED)
+    return folder
+
+
+def config(store, **twins):
+    return TrainConfig.model_validate(
+        {
+            "name": "small-twins",
+            "data": {"store": str(store), "calibration": 0.3},
+            "augmentation": {"versions": 1},
+            "transfer": {"start": "unified-v1"},
+            "twins": {"teacher_epochs": 1, "channels": 4, **twins},
+            "training": {"epochs": 2, "batch_size": 8},
+        }
+    )
+
+
+def test_stars_without_labels_take_part_and_no_star_is_on_both_sides(store):
+    settings = config(store)
+    start = read_start(settings.transfer)
+    train, calibration = read_visits(settings, start)
+    stars = [set(part.labels.star_id) for part in (train, calibration)]
+    assert not stars[0] & stars[1]
+    assert len(stars[0] | stars[1]) == STARS
+    known = set(
+        np.concatenate([part.labels.star_id[part.labelled] for part in (train, calibration)])
+    )
+    assert known == {f"s{i}" for i in range(LABELLED)}
+    for part in (train, calibration):
+        for pair in part.pairs:
+            names = {str(part.store.column("star_id")[i]) for i in (pair.visit, *pair.others)}
+            assert len(names) == 1
+            assert pair.visit not in pair.others
+
+
+def test_a_run_gives_a_model_and_a_denoiser_and_goes_on_where_it_was(store, tmp_path):
+    whole = train_twins(config(store), tmp_path / "whole", progress=False)
+    model, denoiser = load(whole), load_denoiser(whole / "denoiser")
+    assert denoiser.estimator.card["weights_sha256"] == model.card["weights_sha256"]
+    assert model.card["training_data"]["stars_with_labels"] < model.card["training_data"]["stars"]
+    one = next(visits(99, 1, np.random.default_rng(5)))
+    ((made,),) = denoiser.denoise([[one]])
+    assert made.good.any()
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "config.json").write_text((whole / "config.json").read_text())
+    (part / "teacher").mkdir()
+    for name in ("state.safetensors", "metrics.jsonl"):
+        (part / "teacher" / name).write_bytes((whole / "teacher" / name).read_bytes())
+    again = load(train_twins(config(store), part, progress=False))
+    for key, value in model.encoder.state_dict().items():
+        assert torch.equal(value, again.encoder.state_dict()[key]), key
+
+
+def test_flux_alone_needs_no_label(store, tmp_path):
+    run = train_twins(config(store, teacher_epochs=0, labels=0.0), tmp_path / "run", progress=False)
+    assert not (run / "teacher").exists()
+    assert json.loads((run / "denoiser" / "card.json").read_text())["unseen"]["made-up"]["visits"]
+
+
+def test_what_is_missing_is_named(store, tmp_path):
+    settings = config(store)
+    without = settings.model_copy(update={"twins": None})
+    with pytest.raises(InputError, match=r"no \[twins\]"):
+        train_twins(without, tmp_path / "a")
+    alone = settings.transfer.model_copy(update={"start": ""})
+    with pytest.raises(InputError, match=r"no transfer\.start"):
+        train_twins(settings.model_copy(update={"transfer": alone}), tmp_path / "b")
+    light = settings.transfer.model_copy(update={"start": "lamost-dr10"})
+    with pytest.raises(InputError, match="starts from a fit"):
+        train_twins(settings.model_copy(update={"transfer": light}), tmp_path / "c")
+
+
+def test_the_loss_of_flux_is_least_at_the_truth_with_the_true_width():
+    torch.manual_seed(0)
+    truth, noise = torch.randn(1, 50, 64), 0.5
+    target = truth + noise * torch.randn(1, 50, 64)
+    error = 0.3
+    found = truth + error * torch.randn(1, 50, 64)
+    one, variance = torch.ones_like(truth), torch.full_like(truth, noise**2)
+
+    def loss(content, sigma):
+        return float(flux_loss(NodeFlux(content, sigma * one), target, variance, one))
+
+    best = min((loss(found, s), s) for s in (0.05, 0.15, 0.2, 0.25, 0.3, 0.45, 0.9))[1]
+    assert best in (0.25, 0.3)
+    assert loss(truth, 0.1) < loss(found, 0.25) < loss(found + 0.5, 0.6)
+    masked = torch.where(torch.rand(1, 50, 64) < 0.5, one, 0.0)
+    wrong = torch.where(masked > 0, target, 100.0)
+    assert flux_loss(NodeFlux(found, one), wrong, variance, masked) == pytest.approx(
+        float(flux_loss(NodeFlux(found, one), target, variance, masked))
+    )
+
+
+def test_what_is_strange_is_so_in_the_noisy_and_in_the_exact_spectrum():
+    exact = collate([[row_of(7500.0)] for _ in range(40)])
+    noisy = type(exact)(**vars(exact))
+    noisy.flux = exact.flux * (1.0 + 0.01 * torch.randn(exact.flux.shape))
+    a, b = made_strange(noisy, exact, np.random.default_rng(2), torch.Generator().manual_seed(3))
+    factor = b.flux / exact.flux
+    torch.testing.assert_close(a.flux / noisy.flux, factor, rtol=1e-4, atol=1e-4)
+    size = (factor - 1.0).std(dim=1)
+    assert 4 <= (size < 1e-6).sum() <= 18  # as they were
+    assert size.max() > 0.1
+    assert (factor > 0).all()
