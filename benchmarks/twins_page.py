@@ -19,7 +19,9 @@ from spectrolabe.models.estimator import Estimator
 from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.combine import combine
+from spectrolabe.spectra.continuum import running_continuum
 from spectrolabe.spectra.store import Store
+from spectrolabe.surveys.apogee import APOGEE_RESOLUTION
 from spectrolabe.training.stars import Stars
 from spectrolabe.training.transfer import continued, read_start
 from spectrolabe.training.twin_run import (
@@ -251,6 +253,83 @@ def _errors(
     ]
 
 
+def _rare(test: Test, denoisers: dict[str, Denoiser]) -> str:
+    """How deep the lines of unusual stars are after their noise is taken off."""
+    columns = truth_of(test.work, "test", [one.spectrum_id for one in test.visits])
+    fe_h, alpha, broad = (np.asarray(columns[n], float) for n in ("fe_h", "mg_fe", "v_broad"))
+    kinds = {
+        "all": np.ones(len(fe_h), dtype=bool),
+        "[Fe/H] < -1": fe_h < -1.0,
+        "[Mg/Fe] > 0.25, [Fe/H] > -0.6": (alpha > 0.25) & (fe_h > -0.6),
+        "v_broad > 15 km/s": broad > 15.0,
+    }
+    rows = []
+    for kind, here in kinds.items():
+        usual = here & (test.snr > BINS[0][0]) & (test.snr < BINS[-1][1])
+        chosen = np.random.default_rng(4).permutation(np.flatnonzero(usual))[:FLUXED]
+        visits = [test.visits[i] for i in chosen]
+        clean = without_noise(test.work, "test", visits)
+        exact = [combine([one], v) for one, v in zip(clean, visits, strict=True)]
+        for name, denoiser in denoisers.items():
+            made = [found[0] for found in denoiser.denoise([[one] for one in visits])]
+            each = [_depth(*pair) for pair in zip(made, exact, visits, strict=True)]
+            slope, error, raw = np.median(each, axis=0)
+            rows.append(
+                [
+                    kind,
+                    str(len(chosen)),
+                    name,
+                    f"{slope:.3f}",
+                    f"{100 * error:.2f}",
+                    f"{100 * raw:.2f}",
+                ]
+            )
+    head = ["stars", "visits", "denoiser", "slope", "error of lines [%]", "of the visit [%]"]
+    return table(head, rows)
+
+
+def _depth(made: Spectrum, exact: Spectrum, visit: Spectrum) -> tuple[float, float, float]:
+    """Slope of the lines with the true ones, and errors of both."""
+    use = made.good & exact.good & visit.good
+    true, own, raw = (_lines(one, use) for one in (exact, made, visit))
+    slope = float(np.sum(true * own) / np.sum(true**2))
+    return slope, mad(own - true), mad(raw - true)
+
+
+def _lines(one: Spectrum, use: NDArray) -> NDArray:
+    """Flux over its running mean, less 1, where it is used."""
+    flux = np.where(use, one.flux, 0.0)
+    return (flux / running_continuum(one.wavelength, flux, use.astype(float), 0.003) - 1.0)[use]
+
+
+def _emission(test: Test, denoisers: dict[str, Denoiser]) -> str:
+    """How much is left of emission lines that were added to visits."""
+    rng = np.random.default_rng(6)
+    chosen = rng.permutation(np.flatnonzero((test.snr > 15) & (test.snr < 60)))[:FLUXED]
+    visits = [test.visits[i] for i in chosen]
+    rows = []
+    for strength in (3.0, 10.0, 30.0):
+        bright, lines = [], []
+        for one in visits:
+            at = rng.choice(np.flatnonzero(one.good)[200:-200])
+            width = one.wavelength[at] / APOGEE_RESOLUTION / 2.355 * 1.5
+            sigma = 1.0 / np.sqrt(np.median(one.ivar[one.good]))
+            line = np.exp(-0.5 * ((one.wavelength - one.wavelength[at]) / width) ** 2)
+            lines.append(strength * sigma * line)
+            bright.append(one.replace(flux=one.flux + lines[-1]))
+        cells = []
+        for denoiser in denoisers.values():
+            found, plain = (denoiser.denoise([[one] for one in x]) for x in (bright, visits))
+            kept = [
+                np.sum((a.flux - b.flux)[a.good & b.good]) / np.sum(line[a.good & b.good])
+                for (a,), (b,), line in zip(found, plain, lines, strict=True)
+            ]
+            low, middle, high = np.quantile(kept, (0.16, 0.5, 0.84))
+            cells.append(f"{middle:.2f} ({low:.2f}–{high:.2f})")
+        rows.append([f"{strength:.0f} σ", *cells])
+    return table(["height", *denoisers], rows)
+
+
 def _figure(test: Test, said: dict[str, Said], limit: NDArray, path: Path) -> None:
     import matplotlib.pyplot as plt
 
@@ -344,5 +423,20 @@ which the visit is; *from the twins*: from the mean of the others. Medians over 
 {_flux(test, denoisers)}
 
 {remarks("flux")}""",
+            f"""## Stars that are rare
+
+Does a denoiser paint them as common ones? Slope of lines (flux over its running mean, less 1) with
+the true ones, 1 if none is too shallow, and 1.4826 MAD of their errors; visits of any S/N from
+{BINS[0][0]:.0f} to {BINS[-1][1]:.0f}.
+
+{_rare(test, denoisers)}
+
+Emission lines of one and a half times the width of the line-spread function, added to {FLUXED}
+visits at random wavelengths: what share of their light is left, median and central 68 per cent.
+Height in units of the noise of a pixel.
+
+{_emission(test, denoisers)}
+
+{remarks("rare")}""",
         ],
     )

@@ -25,8 +25,9 @@ from spectrolabe.models.flux_decoder import FluxDecoder
 from spectrolabe.models.pixels import collate, rest_wavelength, row_of
 from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.models.token_pixels import NodeLine
-from spectrolabe.models.tokens import CONTINUUM_WIDTH, tokenise
+from spectrolabe.models.tokens import tokenise
 from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.combine import level_width
 from spectrolabe.spectra.continuum import running_continuum
 from spectrolabe.spectra.spectrum import PRODUCT
 
@@ -160,7 +161,7 @@ class Denoiser:
         shape = np.maximum(1.0 + line, DEEPEST)
         weight = np.where(use, shape**2, 0.0)
         flux = np.divide(seen.flux, shape, out=np.zeros(len(shape)), where=use)
-        level = running_continuum(rest_wavelength(seen), flux, weight, CONTINUUM_WIDTH)
+        level = running_continuum(rest_wavelength(seen), flux, weight, level_width(spectrum))
         scale = self.sigma_scale.get(spectrum.survey, self.sigma_scale[""])
         sigma = np.abs(level) * error * scale
         known = use & np.isfinite(sigma) & (sigma > 0)

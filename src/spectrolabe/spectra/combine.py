@@ -13,7 +13,7 @@ from spectrolabe.spectra.observe import resample
 from spectrolabe.spectra.spectrum import Frame, Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
-__all__ = ["at_rest", "combine"]
+__all__ = ["at_rest", "combine", "level_width"]
 
 WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
 ELEMENTS = 10.0  # that it has at least, of the resolution
@@ -39,6 +39,14 @@ def at_rest(spectrum: Spectrum) -> NDArray:
             fix="Give velocities with the label table.",
         )
     return np.asarray(spectrum.wavelength / (1.0 + spectrum.rv / SPEED_OF_LIGHT))
+
+
+def level_width(spectrum: Spectrum) -> float:
+    """Return the width in ln(wavelength) of the running mean that is the level of a spectrum.
+
+    Wide enough that lines have no say in it, and narrow enough to follow a blaze.
+    """
+    return max(WIDTH, ELEMENTS / float(np.median(spectrum.resolution)))
 
 
 def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
@@ -67,7 +75,7 @@ def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
     if not spectra:
         raise InputError(onto.where, expected="a spectrum to combine", found="none")
     grid = at_rest(onto)
-    width = max(WIDTH, ELEMENTS / float(np.median(onto.resolution)))
+    width = level_width(onto)
     level = _level(grid, onto.flux, onto.ivar, width)
     total, weight = np.zeros(len(grid)), np.zeros(len(grid))
     for spectrum in spectra:
