@@ -197,6 +197,26 @@ def test_good_files_are_written_and_bad_ones_listed(folder, tmp_path):
     assert "wavelengths that the model has learnt" in bad["far.fits"]
 
 
+def test_a_velocity_that_is_not_stated_is_found_or_the_spectrum_is_bad(folder, tmp_path):
+    seen, exact = observed([0], 40.0, np.random.default_rng(2))
+    shift = 1.0 + 180.0 / 299_792.458
+    moving = seen[0].replace(
+        wavelength=seen[0].wavelength * shift, frame=Frame.BARYCENTRIC, rv=np.nan
+    )
+    written(tmp_path / "moving.fits", moving)
+    written(tmp_path / "noise.fits", star(3, snr=2.0).replace(frame=Frame.BARYCENTRIC, rv=np.nan))
+    (tmp_path / "catalogue.csv").write_text("star,teff\na,5000\n")
+    report = denoise(folder, [tmp_path], tmp_path / "out")
+    assert [name for name, _ in report.bad] == ["noise.fits"]
+    assert "no velocity" in report.bad[0][1]
+    (found,) = surveys.read(tmp_path / "out" / "moving-1.fits")
+    assert np.isnan(found.rv)
+    at_rest = found.replace(wavelength=found.wavelength / shift)
+    assert np.std(errors(at_rest, exact[0])[1]) < 0.5 * np.std(errors(seen[0], exact[0])[1])
+    with pytest.raises(InputError, match="no velocity"):
+        load_denoiser(folder).denoise([[moving]])
+
+
 def test_a_second_run_goes_on(folder, tmp_path):
     for i in range(3):
         written(tmp_path / f"s{i}.fits", star(i, name=f"s{i}"))

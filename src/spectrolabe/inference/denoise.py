@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from astropy.io import fits
 
 from spectrolabe.errors import InputError
 from spectrolabe.inference.run import write_bad
+from spectrolabe.inference.starts import first_guess
 from spectrolabe.models.denoiser import Denoiser, load_denoiser
+from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.models.files import write_file
-from spectrolabe.models.released import DENOISER, find_model
+from spectrolabe.models.released import DENOISER, find_emulators, find_model
 from spectrolabe.progress import shown_progress
-from spectrolabe.spectra import Spectrum
-from spectrolabe.surveys import get, read, recognise
+from spectrolabe.spectra import Frame, Spectrum
+from spectrolabe.surveys import UnrecognisedError, get, read, recognise
 from spectrolabe.surveys.files import opened
 from spectrolabe.surveys.products import table_of
 from spectrolabe.surveys.reading import Source, expand
@@ -68,7 +71,7 @@ def denoise(
 
     Files keep their names, without ``.gz``, and their folders below one that was given. Files of
     surveys whose format cannot be written become tables, one for each spectrum. Every header says
-    that a model made it.
+    that a model made it. Velocities that files do not state are found with templates.
 
     Parameters
     ----------
@@ -104,6 +107,9 @@ def denoise(
             count, problems = _file(denoiser, source, folder, survey, jointly=jointly)
             written, spectra = written + (count > 0), spectra + count
             bad += [(source.name, reason) for reason in problems]
+        except UnrecognisedError as error:
+            if not (error.is_table and source.walked):  # a catalogue among the spectra
+                bad.append((source.name, str(error)))
         except InputError as error:
             bad.append((source.name, str(error)))
         write_bad(folder / BAD, bad)
@@ -131,7 +137,9 @@ def _file(
 ) -> tuple[int, list[str]]:
     """Denoise one file; how many spectra, and what is wrong with others."""
     spectra = read(source.path, survey)
-    made, problems = _denoised(denoiser, spectra, jointly=jointly)
+    moved = _with_velocities(spectra)
+    made, problems = _denoised(denoiser, moved, jointly=jointly)
+    made = [new.replace(rv=old.rv) for new, old in zip(made, spectra, strict=True)]
     good = [one for one in made if one.good.any()]
     if not good:
         return 0, problems
@@ -147,6 +155,27 @@ def _file(
     for number, one in reversed(list(enumerate(good, start=1))):
         _write(_numbered(target, number), table_of(one, denoiser.name))
     return len(good), problems
+
+
+def _with_velocities(spectra: Sequence[Spectrum]) -> list[Spectrum]:
+    """The same spectra; those that state no velocity have the one that templates find."""
+    lacking = [
+        i
+        for i, one in enumerate(spectra)
+        if one.frame is not Frame.REST and not np.isfinite(one.rv) and one.good.any()
+    ]
+    found = list(spectra)
+    if lacking:
+        guess = first_guess([[spectra[i]] for i in lacking], _emulators())
+        for i, shift, error in zip(lacking, guess.shift, guess.e_shift, strict=True):
+            if np.isfinite(error[0]):
+                found[i] = spectra[i].replace(rv=float(shift[0]))
+    return found
+
+
+@cache
+def _emulators() -> list[Emulator]:
+    return [load_emulator(folder) for folder in find_emulators("default")]
 
 
 def _denoised(

@@ -26,7 +26,7 @@ from spectrolabe.models.pixels import collate, rest_wavelength, row_of
 from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.models.token_pixels import NodeLine
 from spectrolabe.models.tokens import tokenise
-from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.combine import level_width
 from spectrolabe.spectra.continuum import running_continuum
 from spectrolabe.spectra.spectrum import PRODUCT
@@ -80,8 +80,8 @@ class Denoiser:
         Raises
         ------
         InputError
-            If it is a product of a model itself, sharper than the model knows, or none of its
-            pixels is where the model has learnt.
+            If it is a product of a model itself, its velocity is not known, it is sharper than the
+            model knows, or none of its pixels is where the model has learnt.
         """
         if PRODUCT in spectrum.meta:
             raise InputError(
@@ -89,6 +89,13 @@ class Denoiser:
                 expected="a measured spectrum",
                 found=f"a product of {spectrum.meta[PRODUCT]}",
                 fix="Give the spectra that it was made from.",
+            )
+        if spectrum.frame is not Frame.REST and not np.isfinite(spectrum.rv):
+            raise InputError(
+                spectrum.where,
+                expected="a velocity, or wavelengths at rest",
+                found=f"frame {spectrum.frame} and no velocity",
+                fix="`spectrolabe denoise` finds one; in Python set `rv`.",
             )
         sharpest = self.estimator.card["training_data"]["resolution_range"][1]
         if np.median(spectrum.resolution) > 1.05 * sharpest:
