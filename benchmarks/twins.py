@@ -61,7 +61,7 @@ def config_of(model: str, store: Path) -> TrainConfig:
             "augmentation": {"versions": 2},
             "transfer": {"start": "unified-v1"},
             "twins": {"flux": 0.3, "teacher_epochs": 20, **MODELS[model]},
-            "training": {"epochs": 6, "learning_rate": 5e-4, "seed": 3},
+            "training": {"epochs": 14, "learning_rate": 5e-4, "seed": 3},
         }
     )
 
