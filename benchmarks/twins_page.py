@@ -334,7 +334,7 @@ def _figure(test: Test, said: dict[str, Said], limit: NDArray, path: Path) -> No
     import matplotlib.pyplot as plt
 
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(9.0, 3.0), layout="constrained")
+        figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.0), layout="constrained")
         at = [np.sqrt(low * high) for low, high in BINS]
         for axis, name in zip(axes, MAIN, strict=False):
             j = NAMES.index(name)
@@ -346,7 +346,7 @@ def _figure(test: Test, said: dict[str, Said], limit: NDArray, path: Path) -> No
             axis.plot(at, least, "k--", lw=1, label="limit")
             axis.set(xscale="log", yscale="log", xlabel="S/N a pixel of the visit", title=name)
         axes[0].set_ylabel("1.4826 MAD")
-        axes[-1].legend(fontsize=6)
+        axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
         plt.close(figure)
@@ -360,13 +360,14 @@ def write(work: Path, found: dict[str, Store], output: Path) -> None:
         "unified-v1, a visit": load(find_model("unified-v1")),
         "without pairs": without_pairs(work, found["train"]),
     }
-    for name, title in (
-        ("with_pairs", "with pairs"),
-        ("labels_alone", "with pairs, no flux"),
-        ("left_in", "with pairs, visit left in"),
-    ):
-        if (work / name / "card.json").exists():
-            models[title] = load(work / name)
+    titles = {
+        "with_pairs": "with pairs",
+        "labels_alone": "with pairs, no flux",
+        "left_in": "with pairs, visit left in",
+    }
+    trained = [name for name in titles if (work / name / "card.json").exists()]
+    for name in trained:
+        models[titles[name]] = load(work / name)
     said = {title: Said.of(model, alone) for title, model in models.items()}
     coadds = [[one] for one in test.coadds]
     jointly = [[test.store[i] for i in (one.visit, *one.others)] for one in test.pairs]
@@ -385,7 +386,7 @@ def write(work: Path, found: dict[str, Store], output: Path) -> None:
             f"""# Twins: visits of low S/N, with and without pairs
 
 ```
-python benchmarks/twins.py WORK --train with_pairs labels_alone left_in
+python benchmarks/twins.py WORK --train {" ".join(trained)}
 python benchmarks/twins.py WORK
 ```
 
@@ -394,7 +395,7 @@ nobody has learnt from, as APOGEE would see them; by S/N a pixel of the visit. *
 no such spectra. *Without pairs* it has learnt the labels of a fifth of the stars of a training sky,
 from single visits; *with pairs* also from visits of all others, whose labels are what the model
 without pairs says of the mean of their other visits, and the flux of that mean; *no flux*: these
-labels alone. All are recalibrated on other stars.
+labels alone; *left in*: that mean has the visit in it. All are recalibrated on other stars.
 
 {remarks("summary")}
 

@@ -97,7 +97,7 @@ def test_a_sharper_spectrum_is_brought_down(run):
     model = load(run)
     sharp = spectrum("own", 6000, 6100, 60000.0)
     assert np.isfinite(model.estimate([[sharp]]).calibrated.mean).all()
-    read = model._readable(sharp)
+    read = model.readable(sharp)
     assert np.max(read.resolution) <= model.card["training_data"]["resolution_range"][1]
 
 
