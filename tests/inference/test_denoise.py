@@ -24,6 +24,7 @@ from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import find_model
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.broadening import FWHM
+from spectrolabe.spectra.combine import combine
 from spectrolabe.spectra.continuum import running_continuum
 from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.spectra.store import StoreWriter, open_store
@@ -253,3 +254,25 @@ def test_another_encoder_of_that_name_is_refused(folder, tmp_path):
     (tmp_path / "card.json").write_text(card.replace(sha, "0" * 64))
     with pytest.raises(InputError, match="another one of that name"):
         load_denoiser(tmp_path)
+
+
+@pytest.mark.data
+def test_exposures_of_a_real_star_come_nearer_to_the_mean_of_the_others(shared_data, tmp_path):
+    """Files of LAMOST's medium resolution, which state no velocity, by the released denoiser."""
+    source = next((shared_data / "lamost_mrs").glob("med-58408*"))
+    report = denoise("default", [source], tmp_path / "out")
+    assert not report.bad
+    (path,) = (tmp_path / "out").glob("*.fits")
+    measured, made = (
+        {s.spectrum_id.split(":")[1]: s for s in surveys.read(p)} for p in (source, path)
+    )
+    ratios = []
+    for name in (n for n in measured if n.startswith("R-")):
+        others = [s for n, s in measured.items() if n.startswith("R-") and n != name]
+        visit, found = measured[name].replace(rv=0.0), made[name]
+        deep = combine([one.replace(rv=0.0) for one in others], visit)
+        use = visit.good & found.good & deep.good
+        before, after = (np.median(np.abs(x.flux - deep.flux)[use]) for x in (visit, found))
+        ratios.append(after / before)
+    assert len(ratios) > 4
+    assert np.median(ratios) < 0.85
