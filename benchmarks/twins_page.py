@@ -332,6 +332,7 @@ def _emission(test: Test, denoisers: dict[str, Denoiser]) -> str:
 
 def _figure(test: Test, said: dict[str, Said], limit: NDArray, path: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.0), layout="constrained")
@@ -345,6 +346,8 @@ def _figure(test: Test, said: dict[str, Said], limit: NDArray, path: Path) -> No
             least = [np.nanmedian(limit[test.inside(b), j]) for b in range(len(BINS))]
             axis.plot(at, least, "k--", lw=1, label="limit")
             axis.set(xscale="log", yscale="log", xlabel="S/N a pixel of the visit", title=name)
+            axis.set_xticks([10, 20, 30, 50], ["10", "20", "30", "50"])
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axes[0].set_ylabel("1.4826 MAD")
         axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
         path.parent.mkdir(parents=True, exist_ok=True)
