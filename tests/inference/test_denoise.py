@@ -8,6 +8,7 @@ import gzip
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from typer.testing import CliRunner
 
 from spectrolabe import surveys
@@ -228,6 +229,24 @@ def test_a_second_run_goes_on(folder, tmp_path):
     assert (first.written, second.written, second.skipped) == (1, 2, 1)
     assert (out / "s0-1.fits").stat().st_mtime_ns == before
     assert denoise(folder, [tmp_path], out).written == 0
+
+
+def test_a_second_run_does_not_forget_what_was_bad_in_files_that_are_done(folder, tmp_path):
+    written(tmp_path / "cut.fits", star(1))
+    whole = (tmp_path / "cut.fits").read_bytes()
+    (tmp_path / "cut.fits").write_bytes(whole[:20_000])
+    case = WRITERS["apogee-apstar_dr13"](tmp_path, np.random.default_rng(3))
+    with fits.open(case.path, mode="update") as hdus:
+        hdus[1].data[3] = 0.0  # nothing is left of one visit
+    out = tmp_path / "out"
+    first = denoise(folder, [tmp_path], out)
+    assert {name for name, _ in first.bad} == {"cut.fits", case.path.name}
+    second = denoise(folder, [tmp_path], out)
+    assert second.written == 0
+    assert sorted(second.bad) == sorted(first.bad)
+    (tmp_path / "cut.fits").write_bytes(whole)
+    third = denoise(folder, [tmp_path], out)
+    assert {name for name, _ in third.bad} == {case.path.name}
 
 
 def test_nothing_that_a_model_made_is_denoised_fitted_or_a_twin(folder, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io import fits
 
 from spectrolabe.errors import InputError
-from spectrolabe.inference.run import write_bad
+from spectrolabe.inference.run import listed_bad, write_bad
 from spectrolabe.inference.starts import first_guess
 from spectrolabe.models.denoiser import Denoiser, load_denoiser
 from spectrolabe.models.emulator import Emulator, load_emulator
@@ -100,7 +100,8 @@ def denoise(
     sources = expand(names, leave=[folder])
     folder.mkdir(parents=True, exist_ok=True)
     todo = [source for source in sources if not _written(folder, source)]
-    bad: list[tuple[str, str]] = []
+    again = {source.name for source in todo}
+    bad = [one for one in listed_bad(folder / BAD) if one[0] not in again]
     written = spectra = 0
     for source in shown_progress(iter(todo), len(todo), "denoise"):
         try:

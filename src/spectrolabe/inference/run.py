@@ -21,7 +21,7 @@ from spectrolabe.models.files import write_file
 from spectrolabe.progress import shown_progress
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["BAD", "Bad", "RunReport", "run", "write_bad"]
+__all__ = ["BAD", "Bad", "RunReport", "listed_bad", "run", "write_bad"]
 
 BAD = ".bad.csv"  # after the name of the catalogue
 
@@ -100,7 +100,7 @@ def run(
     writer = CatalogueWriter(output, {**provenance, **common})
     sources = Sources(selection, batch, writer.done)
     listed = Path(output).with_name(Path(output).name + BAD)
-    bad = _listed_bad(listed) if writer.done else []
+    bad = listed_bad(listed) if writer.done else []
     stars = 0
     parts = shown_progress(sources.parts(), sources.total, title, lambda p: p.size, slow=slow)
     for part in parts:
@@ -134,8 +134,8 @@ def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _listed_bad(path: Path) -> Bad:
-    """What an interrupted run listed, of the inputs that will not be read again."""
+def listed_bad(path: Path) -> Bad:
+    """Return what an earlier run listed; nothing if there is no list."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as stream:

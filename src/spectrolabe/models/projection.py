@@ -30,7 +30,7 @@ from spectrolabe.spectra.sampling import (
 )
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT, doppler_shift
 
-__all__ = ["Projection", "emulated_flux", "emulated_jacobian"]
+__all__ = ["Projection", "cubic_weights", "emulated_flux", "emulated_jacobian"]
 
 SAMPLING = 4.0  # points of the grid per FWHM of the instrument
 ROWS = 128  # spectra at a time, so that a patch of them stays in the cache
@@ -314,3 +314,17 @@ def _table(resolution: float | tuple[ArrayLike, ArrayLike]) -> tuple[NDArray, ND
             found=f"shape {value.shape}, {np.min(value)} to {np.max(value)}",
         )
     return np.log(grid), value
+
+
+def cubic_weights(share: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights of four cubic B-splines between the second and the third of them.
+
+    Parameters
+    ----------
+    share : Tensor
+        Of the way from the second to the third, 0 to 1.
+    """
+    rest = 1.0 - share
+    w0, w3 = rest**3 / 6.0, share**3 / 6.0
+    w1 = 2.0 / 3.0 - share * share * (1.0 - 0.5 * share)
+    return w0, w1, 1.0 - w0 - w1 - w3, w3

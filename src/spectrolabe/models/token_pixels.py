@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectrolabe.models.pixels import PixelBatch
+from spectrolabe.models.projection import cubic_weights
 from spectrolabe.models.tokens import (
     COVERAGE_FLOOR,
     NODES,
@@ -36,11 +37,7 @@ class _Spline(NamedTuple):
     @classmethod
     def at(cls, node: Tensor, size: int) -> _Spline:
         left = node.floor()
-        f = (node - left).clamp(0.0, 1.0)
-        e = 1.0 - f
-        w0, w3 = e**3 / 6.0, f**3 / 6.0
-        w1 = 2.0 / 3.0 - f * f * (1.0 - 0.5 * f)
-        weight = torch.stack([w0, w1, 1.0 - w0 - w1 - w3, w3], dim=2)
+        weight = torch.stack(cubic_weights((node - left).clamp(0.0, 1.0)), dim=2)
         nodes = left.long()[..., None] + torch.arange(-1, 3, device=node.device)
         return cls(nodes.clamp(0, size - 1), weight)
 

@@ -10,35 +10,15 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.spectra.continuum import running_continuum
 from spectrolabe.spectra.observe import resample
-from spectrolabe.spectra.spectrum import Frame, Spectrum
-from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
+from spectrolabe.spectra.spectrum import Spectrum
+from spectrolabe.spectra.wavelength import to_rest_frame
 
-__all__ = ["at_rest", "combine", "level_width"]
+__all__ = ["combine", "level_width"]
 
 WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
 ELEMENTS = 10.0  # that it has at least, of the resolution
 LEAST_LEVEL = 0.02  # of the median: below, what is left of a continuum says nothing of its level
 SAME = 1e-6  # of a pixel, within which grids are one
-
-
-def at_rest(spectrum: Spectrum) -> NDArray:
-    """Return the wavelengths of a spectrum at rest, shape (M,), by the velocity that it states.
-
-    Raises
-    ------
-    InputError
-        If it is not at rest and states none.
-    """
-    if spectrum.frame is Frame.REST:
-        return spectrum.wavelength
-    if not np.isfinite(spectrum.rv):
-        raise InputError(
-            spectrum.where,
-            expected="a velocity, or wavelengths at rest",
-            found=f"frame {spectrum.frame} and no velocity",
-            fix="Give velocities with the label table.",
-        )
-    return np.asarray(spectrum.wavelength / (1.0 + spectrum.rv / SPEED_OF_LIGHT))
 
 
 def level_width(spectrum: Spectrum) -> float:
@@ -74,7 +54,7 @@ def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
     """
     if not spectra:
         raise InputError(onto.where, expected="a spectrum to combine", found="none")
-    grid = at_rest(onto)
+    grid = to_rest_frame(onto).wavelength
     width = level_width(onto)
     level = _level(grid, onto.flux, onto.ivar, width)
     total, weight = np.zeros(len(grid)), np.zeros(len(grid))
@@ -92,7 +72,7 @@ def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
 
 def _on(grid: NDArray, spectrum: Spectrum) -> tuple[NDArray, NDArray]:
     """Flux and ivar in the pixels of a grid at rest."""
-    own = at_rest(spectrum)
+    own = to_rest_frame(spectrum).wavelength
     if len(own) == len(grid) and np.abs(own - grid).max() < SAME * np.diff(grid).min():
         return spectrum.flux.astype(float), spectrum.ivar.astype(float)
     return resample(own, spectrum.flux, spectrum.ivar, grid)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from spectrolabe.config import StreamConfig
 from spectrolabe.models.pixels import PixelBatch
+from spectrolabe.models.projection import cubic_weights
 from spectrolabe.spectra.broadening import FWHM
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.synthesis.limits import BLUE_LOW, UNMODELLED
@@ -129,12 +130,10 @@ def drawn(coefficients: Tensor, position: Tensor, shift: Tensor, variance: Tenso
     smooth = 1.0 + torch.fft.irfft(depth * damping, n=size)
     at = position - shift[:, None]
     left = at.floor().clamp(1, coefficients.shape[1] - 3)
-    f = (at - left).clamp(0.0, 1.0).float()
-    e, index = 1.0 - f, left.long()
-    w0, w3 = e**3 / 6.0, f**3 / 6.0
-    w1 = 2.0 / 3.0 - f * f * (1.0 - 0.5 * f)
+    w0, w1, w2, w3 = cubic_weights((at - left).clamp(0.0, 1.0).float())
+    index = left.long()
     flux = w0 * smooth.gather(1, index - 1) + w1 * smooth.gather(1, index)
-    flux += (1.0 - w0 - w1 - w3) * smooth.gather(1, index + 1)
+    flux += w2 * smooth.gather(1, index + 1)
     return flux.addcmul_(w3, smooth.gather(1, index + 2))
 
 

@@ -22,7 +22,7 @@ from spectrolabe.models.checkpoint import save_estimator
 from spectrolabe.models.denoiser import Denoiser, save_denoiser
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator, encode
-from spectrolabe.models.files import CARD, read_card
+from spectrolabe.models.files import read_card
 from spectrolabe.models.pixels import collate, row_of
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra.store import Store
@@ -267,7 +267,6 @@ def _save_denoiser(
     scales, unseen = _flux_errors(made, visits)
     folder = output / DENOISER_FOLDER
     save_denoiser(Denoiser(estimator, learnt.decoder, scales, {**card, "unseen": unseen}), folder)
-    assert (folder / CARD).is_file()
 
 
 @torch.inference_mode()
