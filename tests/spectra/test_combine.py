@@ -7,7 +7,7 @@ import pytest
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.combine import combine
+from spectrolabe.spectra.combine import combine, pieces
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 GRID = np.arange(5000.0, 5300.0, 0.1)
@@ -47,6 +47,27 @@ def test_light_that_is_lost_and_another_response_leave_no_trace():
     found = combine([visit(level=0.1, tilt=-0.1), visit(level=40.0, tilt=0.15)], onto)
     inside = slice(100, -100)
     assert np.abs(found.flux / onto.flux - 1.0)[inside].max() < 2e-3
+
+
+def test_detectors_have_levels_of_their_own():
+    """A jump between two detectors stays in the gap: nothing of it is smeared beside."""
+    gap = (GRID > 5140.0) & (GRID < 5170.0)
+
+    def jumping(second):
+        one = visit()
+        factor = np.where(GRID > 5150.0, second, 1.0)
+        return one.replace(flux=one.flux * factor, ivar=np.where(gap, 0.0, one.ivar))
+
+    found, onto = combine([jumping(0.9), jumping(1.05)], jumping(1.2)), jumping(1.2)
+    inside = found.good & (GRID > 5002.0) & (GRID < 5298.0)
+    assert np.abs(found.flux / onto.flux - 1.0)[inside].max() < 2e-3
+    assert pieces(GRID, ~gap, 0.003) == [
+        slice(0, int(np.argmax(GRID >= 5170.0))),
+        slice(int(np.argmax(GRID >= 5170.0)), len(GRID)),
+    ]
+    assert len(pieces(GRID, ~gap, 0.01)) == 1
+    few = ~gap & (GRID < 5175.0)  # less than a width beyond the gap is no part of its own
+    assert len(pieces(GRID, few, 0.003)) == 1
 
 
 def test_a_moving_star_comes_to_the_pixels_of_the_visit():

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.continuum import normalise, polynomial_continuum, running_continuum
+from spectrolabe.spectra.continuum import (
+    continuum_error,
+    normalise,
+    polynomial_continuum,
+    running_continuum,
+)
 
 LAMOST = np.geomspace(3700, 9100, 3909)
 APOGEE = np.geomspace(15100, 17000, 7514)
@@ -26,6 +31,26 @@ def example(grid, seed=0):
     ivar = rng.uniform(0.5, 2, grid.size) * (rng.random(grid.size) > 0.05)
     ivar[grid.size // 3 : grid.size // 3 + 60] = 0
     return flux, ivar
+
+
+@pytest.mark.parametrize("together", [0.0, 0.5], ids=["alone", "together"])
+def test_the_error_of_a_continuum_is_the_scatter_of_many(together):
+    """Also at ends and beside a gap, and where noise goes together in neighbours, untold."""
+    rng = np.random.default_rng(1)
+    sigma = 0.05 * (1.0 + 0.5 * np.sin(np.arange(APOGEE.size) / 300.0))
+    weight = np.ones(APOGEE.size)
+    weight[2500:2900] = 0.0
+    levels, errors = [], []
+    for _ in range(200):
+        noise = rng.normal(size=APOGEE.size + 1)
+        noise = (noise[1:] + together * noise[:-1]) / np.hypot(1.0, together)
+        flux = 1.0 + sigma * noise
+        levels.append(running_continuum(APOGEE, flux, weight, 0.003))
+        errors.append(continuum_error(APOGEE, flux - levels[-1], sigma**2, weight, 0.003))
+    ratio = np.std(levels, axis=0) / np.mean(errors, axis=0)
+    assert ratio.min() > 0.85
+    assert ratio.max() < 1.2
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.06)
 
 
 @GRIDS

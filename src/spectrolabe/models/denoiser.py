@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,16 +27,34 @@ from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.models.token_pixels import NodeLine
 from spectrolabe.models.tokens import tokenise
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.combine import level_width
-from spectrolabe.spectra.continuum import running_continuum
+from spectrolabe.spectra.combine import level_of, level_width, pieces
+from spectrolabe.spectra.continuum import continuum_error
 from spectrolabe.spectra.spectrum import PRODUCT
 
-__all__ = ["Denoiser", "load_denoiser", "save_denoiser"]
+__all__ = ["Denoiser", "Made", "load_denoiser", "save_denoiser"]
 
 VERSION = 1
 BATCH = 16  # stars computed at once; never changes the result
 COVERED = 0.3  # of the kernels at a pixel, below which nothing is said of it
+NOISY = 0.5  # of the ivar around it, below which a pixel counts less for the level
 DEEPEST = 0.05  # of the continuum: what is left of a line where its level is looked for
+
+
+class Made(NamedTuple):
+    """A spectrum without noise, and what its errors are made of.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    sigma : ndarray, shape (M,)
+        Of its lines, in units of the flux; infinite where nothing is said.
+    level_sigma : ndarray, shape (M,)
+        Of the level that the noise of the exposure leaves to it.
+    """
+
+    spectrum: Spectrum
+    sigma: NDArray
+    level_sigma: NDArray
 
 
 class Denoiser:
@@ -48,7 +66,7 @@ class Denoiser:
         Whose encoder reads the spectra.
     decoder : FluxDecoder
     sigma_scale : Mapping of str to float
-        By which stated standard deviations are multiplied, by survey; under ``""`` for others.
+        By which the errors of lines are multiplied, by survey; under ``""`` for others.
     card : Mapping
         What it was trained on, and how well it does.
     """
@@ -128,10 +146,14 @@ class Denoiser:
         InputError
             As `check`.
         """
+        return [[one.spectrum for one in star] for star in self.made(stars)]
+
+    def made(self, stars: Sequence[Sequence[Spectrum]]) -> list[list[Made]]:
+        """As `denoise`, with the two parts of the errors."""
         for star in stars:
             for spectrum in star:
                 self.check(spectrum)
-        found: list[list[Spectrum]] = []
+        found: list[list[Made]] = []
         for begin in range(0, len(stars), BATCH):
             chunk = stars[begin : begin + BATCH]
             made = self._of_batch(chunk)
@@ -139,7 +161,7 @@ class Denoiser:
         return found
 
     @torch.inference_mode()
-    def _of_batch(self, stars: Sequence[Sequence[Spectrum]]) -> Iterator[Spectrum]:
+    def _of_batch(self, stars: Sequence[Sequence[Spectrum]]) -> Iterator[Made]:
         device = next(self.decoder.parameters()).device
         seen = [[self.estimator.readable(s) for s in star] for star in stars]
         pixels = collate([[row_of(s) for s in star] for star in seen]).to(device)
@@ -163,20 +185,32 @@ class Denoiser:
 
     def _result(
         self, spectrum: Spectrum, seen: Spectrum, line: NDArray, error: NDArray, covered: NDArray
-    ) -> Spectrum:
+    ) -> Made:
         use = seen.good & covered
         shape = np.maximum(1.0 + line, DEEPEST)
-        weight = np.where(use, shape**2, 0.0)
         flux = np.divide(seen.flux, shape, out=np.zeros(len(shape)), where=use)
-        level = running_continuum(rest_wavelength(seen), flux, weight, level_width(spectrum))
+        grid, width = rest_wavelength(seen), level_width(spectrum)
+        # pixels count alike but for noisy ones: ivar follows the noise where photons are few
+        typical = level_of(grid, seen.ivar, use.astype(float), width)
+        weight = np.where(use, shape**2 * np.minimum(1.0, seen.ivar / (NOISY * typical)), 0.0)
+        level = level_of(grid, flux, weight, width)
+        variance = np.divide(1.0, seen.ivar * shape**2, out=np.zeros(len(shape)), where=use)
+        parts = pieces(grid, use, width)
+        of_level = np.concatenate(
+            [
+                continuum_error(grid[p], (flux - level)[p], variance[p], weight[p], width)
+                for p in parts
+            ]
+        ) * (1.0 + line)
         scale = self.sigma_scale.get(spectrum.survey, self.sigma_scale[""])
         sigma = np.abs(level) * error * scale
-        known = use & np.isfinite(sigma) & (sigma > 0)
-        return spectrum.replace(
+        known = use & np.isfinite(sigma) & (sigma > 0) & np.isfinite(of_level)
+        made = spectrum.replace(
             flux=np.where(known, level * (1.0 + line), 0.0),
-            ivar=np.where(known, sigma, np.inf) ** -2.0,
+            ivar=np.where(known, np.hypot(sigma, of_level), np.inf) ** -2.0,
             meta={**spectrum.meta, PRODUCT: self.name},
         )
+        return Made(made, np.where(known, sigma, np.inf), np.where(known, of_level, np.inf))
 
 
 def save_denoiser(denoiser: Denoiser, folder: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from spectrolabe.spectra.observe import resample
 from spectrolabe.spectra.spectrum import Spectrum
 from spectrolabe.spectra.wavelength import to_rest_frame
 
-__all__ = ["combine", "level_width"]
+__all__ = ["combine", "level_of", "level_width", "pieces"]
 
 WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
 ELEMENTS = 10.0  # that it has at least, of the resolution
@@ -27,6 +28,53 @@ def level_width(spectrum: Spectrum) -> float:
     Wide enough that lines have no say in it, and narrow enough to follow a blaze.
     """
     return max(WIDTH, ELEMENTS / float(np.median(spectrum.resolution)))
+
+
+def pieces(wavelength: NDArray, use: NDArray, width: float) -> list[slice]:
+    """Return the parts of a spectrum that gaps wider than ``width`` separate.
+
+    The light of a detector has nothing to do with that of the next: levels may jump in between.
+
+    Parameters
+    ----------
+    wavelength : ndarray, shape (M,)
+        Angstrom, ascending.
+    use : ndarray of bool, shape (M,)
+    width : float
+        In ln(wavelength). What is narrower itself is a part of its neighbour.
+
+    Returns
+    -------
+    list of slice
+        One or more that cover all pixels.
+    """
+    x = np.log(wavelength)
+    at = np.flatnonzero(use)
+    edges = [0]
+    for last, first in itertools.pairwise(at):
+        wide = x[first] - x[last] > width
+        if wide and min(x[last] - x[edges[-1]], x[at[-1]] - x[first]) > width:
+            edges.append(int(first))
+    return [slice(*edge) for edge in itertools.pairwise([*edges, len(x)])]
+
+
+def level_of(wavelength: NDArray, flux: NDArray, weight: NDArray, width: float) -> NDArray:
+    """Return the running mean of a spectrum, `running_continuum` of each of its `pieces`.
+
+    Parameters
+    ----------
+    wavelength, flux, weight : ndarray, shape (M,)
+    width : float
+
+    Returns
+    -------
+    ndarray, shape (M,)
+        NaN where a piece has no pixel with weight.
+    """
+    parts = pieces(wavelength, weight > 0, width)
+    return np.concatenate(
+        [running_continuum(wavelength[p], flux[p], weight[p], width) for p in parts]
+    )
 
 
 def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
@@ -83,6 +131,6 @@ def _level(grid: NDArray, flux: NDArray, ivar: NDArray, width: float) -> NDArray
     if not (ivar > 0).any():
         return np.zeros(len(grid))
     # one weight for all pixels: noisy ones shall not decide which lines are in the mean
-    level = running_continuum(grid, flux, (ivar > 0).astype(float), width)
+    level = level_of(grid, flux, (ivar > 0).astype(float), width)
     typical = np.median(level[ivar > 0])
     return np.where(level > LEAST_LEVEL * typical, level, 0.0) if typical > 0 else 0.0 * level

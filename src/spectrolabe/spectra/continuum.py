@@ -18,10 +18,14 @@ from spectrolabe.errors import InputError
 from spectrolabe.spectra.grid import apply, bands, checked_flux, checked_grid
 from spectrolabe.spectra.spectrum import Spectrum
 
-__all__ = ["normalise", "polynomial_continuum", "running_continuum"]
+__all__ = ["continuum_error", "normalise", "polynomial_continuum", "running_continuum"]
 
 BINS_PER_WIDTH = 8
 SLOPE_PRIOR = 0.02  # in squared widths: what spread of pixels it takes to trust a slope
+LEFT = (
+    1 - 2 / (BINS_PER_WIDTH * np.sqrt(2 * np.pi)) + 0.5 / (BINS_PER_WIDTH * np.sqrt(np.pi))
+) ** 0.5
+"""Of the noise of a bin, where the continuum, in which it is, has been taken off."""
 FARTHEST = 12.0  # widths at which the kernel ends: far out, so that it reaches across gaps
 
 
@@ -77,6 +81,63 @@ def running_continuum(
     at_nodes = _local_line(nodes, moments)
     continuum = CubicSpline(nodes, at_nodes, axis=-1)(x)
     return np.where(weight.any(axis=-1, keepdims=True), continuum, np.nan)
+
+
+def continuum_error(
+    wavelength: ArrayLike, residual: ArrayLike, variance: ArrayLike, weight: ArrayLike, width: float
+) -> NDArray:
+    """Return the standard deviation of a running continuum at each pixel.
+
+    Noise that goes together in neighbouring pixels, or that is larger than stated, is measured: by
+    how much means of the residuals over an eighth of the width scatter more than they should.
+
+    Parameters
+    ----------
+    wavelength : array_like, shape (M,)
+        Angstrom, strictly ascending.
+    residual : array_like, shape (M,)
+        Flux less its running continuum.
+    variance : array_like, shape (M,)
+        Of the flux; ignored where ``weight == 0``.
+    weight : array_like, shape (M,)
+        The ``ivar`` that `running_continuum` was given.
+    width : float
+        As there.
+
+    Returns
+    -------
+    ndarray, shape (M,), float64
+        Infinite where no pixel with weight is in reach.
+    """
+    grid = checked_grid("wavelength", wavelength)
+    weight = np.asarray(weight, dtype=np.float64)
+    use = weight > 0
+    squared = np.where(use, weight**2 * np.where(use, variance, 0.0), 0.0)
+    x = np.log(grid / grid[0]) / width
+    nodes, sums = _bins(x)
+    moments = [apply(sums, m) for m in (weight, weight * x, weight * x**2)]
+    noise = [apply(sums, m) for m in (squared, squared * x, squared * x**2)]
+    z = apply(sums, weight * np.where(use, residual, 0.0))[noise[0] > 0]
+    z = z / np.sqrt(noise[0][noise[0] > 0])
+    larger = max(1.0, 1.4826 * float(np.median(np.abs(z))) / LEFT) if z.size else 1.0
+    at_nodes = np.sqrt(_line_variance(nodes, moments, noise))
+    return larger * np.asarray(np.interp(x, nodes, at_nodes))
+
+
+def _line_variance(nodes: NDArray, moments: list[NDArray], noise: list[NDArray]) -> NDArray:
+    """Variance at each node of the line of `_local_line`; ``noise`` are moments of its terms."""
+    kernel = _kernel(float(nodes[-1]))
+    total, x1, x2 = (apply(kernel, m) for m in moments)
+    v, vx, vxx = (apply(kernel.power(2), m) for m in noise)
+    known = total > 0
+    safe = np.where(known, total, 1.0)
+    mean_x = x1 / safe
+    spread = np.maximum(x2 / safe - mean_x**2, 0.0)
+    tilt = (nodes - mean_x) / (spread + SLOPE_PRIOR)  # a pixel counts 1 + tilt (x - mean_x)
+    level = 1.0 - tilt * mean_x
+    return np.where(
+        known, (level**2 * v + 2.0 * level * tilt * vx + tilt**2 * vxx) / safe**2, np.inf
+    )
 
 
 def _bins(x: NDArray) -> tuple[NDArray, sp.csr_array]:

@@ -279,15 +279,15 @@ def _flux_errors(
         if not pair.others:
             continue
         visit, deep = deeper(visits.store, pair)
-        ((made,),) = denoiser.denoise([[visit]])
+        (((made, sigma, _),),) = denoiser.made([[visit]])  # the level of the twin is the visit's
         use = made.good & deep.good
         if use.any():
             error = (made.flux - deep.flux)[use].astype(float)
-            found.setdefault(visit.survey, []).append((error, made.ivar[use], deep.ivar[use]))
+            found.setdefault(visit.survey, []).append((error, sigma[use], deep.ivar[use]))
     scales, unseen = {"": 1.0}, {}
     for survey, parts in found.items():
         error, own, deep_ = (np.concatenate(part) for part in zip(*parts, strict=True))
-        scales[survey] = _factor(error, 1.0 / own, 1.0 / deep_)
+        scales[survey] = _factor(error, own**2, 1.0 / deep_)
         unseen[survey] = {"visits": len(parts), "sigma_scale": scales[survey]}
     if len(scales) > 1:
         scales[""] = float(np.median([x for name, x in scales.items() if name]))
