@@ -64,6 +64,22 @@ def truth(sky: Path) -> pd.DataFrame:
     return pd.read_parquet(sky / TRUTH)
 
 
+@pytest.mark.parametrize("survey", ["apogee", "desi", "lamost_lrs"])
+def test_every_star_is_visited_as_often_as_is_asked(survey: str, tmp_path: Path) -> None:
+    shares: dict[str, object] = {name: {"share": 0.0} for name in CATALOGUES}
+    config = _config(surveys=shares | {survey: {"share": 1.0, "visits": 4}})
+    simulate(config, tmp_path, spectra=_spectra())
+    truth = pd.read_parquet(tmp_path / TRUTH)
+    arms = {"desi": 3}.get(survey, 1)
+    for star, rows in truth.groupby("star_id"):
+        seen = [one for path in rows["path"].unique() for one in read(tmp_path / path)]
+        own = {one.spectrum_id for one in seen if not one.meta.get("coadd")} & set(
+            rows["spectrum_id"]
+        )
+        assert len(own) == 4 * arms, star
+    assert truth["star_id"].nunique() > 5
+
+
 def test_truth_names_every_spectrum(sky: Path, truth: pd.DataFrame) -> None:
     found = {}
     for path in truth["path"].unique():

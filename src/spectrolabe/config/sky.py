@@ -116,11 +116,14 @@ class SurveyConfig(Strict):
         In the survey's own band; the default is every star that its instrument can take.
     exposure : float
         Exposure times relative to the survey's own: the S/N grows as its root or faster.
+    visits : int
+        Exposures of each star; 0 draws their number as the survey has it.
     """
 
     share: Share = 0.5
     magnitude: tuple[float, float] = (-10.0, 40.0)
     exposure: Positive = 1.0
+    visits: Annotated[int, Field(ge=0, le=20)] = 0
 
 
 class SurveysConfig(Strict):

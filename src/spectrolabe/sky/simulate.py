@@ -234,7 +234,7 @@ def _observing_plan(stars: Table, config: SkyConfig) -> dict[str, _Seen]:
         high = min(instrument.faint, wanted.magnitude[1])
         chosen = rng.random(len(stars)) < wanted.share
         rows = np.flatnonzero(chosen & (magnitude > low) & (magnitude < high))
-        most = max(instrument.visits)
+        most = wanted.visits or max(instrument.visits)
         number = rng.permutation(rows.size)
         running = rng.permutation(rows.size * most).reshape(rows.size, most)
         plan[survey] = _Seen(rows, number, running)
@@ -295,6 +295,7 @@ def _write_batch(folder: Path, batch: _Batch, config: SkyConfig, spectra: Intrin
     tables = {}
     for survey, seen in batch.seen.items():
         observed = []
+        wanted = getattr(config.surveys, survey)
         for row, number, running in zip(seen.rows, seen.number, seen.running, strict=True):
             i = place[int(row)]
             exposures = observe_star(
@@ -304,7 +305,8 @@ def _write_batch(folder: Path, batch: _Batch, config: SkyConfig, spectra: Intrin
                 continuum[i],
                 batch.stars[i],
                 _rng(config, EXPOSURES, _code(survey), int(row)),
-                exposure=getattr(config.surveys, survey).exposure,
+                visits=wanted.visits or None,
+                exposure=wanted.exposure,
             )
             target = _target(batch.stars[i], _rng(config, TARGETS, int(row)))
             observed.append(Observed(target, exposures, int(number), running))
