@@ -1,6 +1,7 @@
 """Do pairs of visits help? Simulated APOGEE-like visits of which the truth is known.
 
     python benchmarks/twins.py WORK --train with_pairs labels_alone ...   # again to continue
+    python benchmarks/twins.py WORK --train with_pairs --survey desi      # another survey
     python benchmarks/twins.py WORK                                       # the page
 
 Stars to learn from and stars to be tested on are of two skies (``configs/twins-sky.toml`` with
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,33 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.config import TrainConfig
 from spectrolabe.config.loading import load_config
 from spectrolabe.config.sky import SkyConfig
 from spectrolabe.labels import Labels
-from spectrolabe.sky.instruments import SURVEYS, Faults
-from spectrolabe.sky.intrinsic import intrinsic_spectra
-from spectrolabe.sky.observing import observe_star
 from spectrolabe.sky.simulate import TRUTH, simulate
-from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import Store, StoreWriter, is_store, open_store
 from spectrolabe.surveys.reading import expand, read_all
 from spectrolabe.training.twin_run import train_twins
 
-__all__ = ["MODELS", "NAMES", "config_of", "labels_of", "stores", "truth_of", "without_noise"]
+__all__ = [
+    "MODELS",
+    "NAMES",
+    "OTHER",
+    "config_of",
+    "labels_of",
+    "stores",
+    "truth_of",
+]
 
 CONFIG = Path("configs/twins-sky.toml")
-TEST = {"seed": 62, "stars": 900}
-LONG = 1000.0  # times the exposure, of spectra without noise
+TEST = {"seed": 63, "population": {"stars": 1200}, "clusters": {"count": 12, "members": 25}}
+OTHER: dict[str, dict[str, Any]] = {  # three exposures of stars that the instrument can see
+    "desi": {"magnitude": (14.5, 17.5), "exposure": 0.25, "stars": (600, 200)},
+    "lamost_lrs": {"magnitude": (10.0, 15.6), "exposure": 0.05, "stars": (1200, 400)},
+}
 LABELLED = 0.2  # of the stars
 NAMES = ("teff", "logg", "fe_h", "c_fe", "n_fe", "o_fe", "mg_fe", "al_fe", "si_fe", "ca_fe")
 NAMES += ("mn_fe", "ni_fe")
@@ -66,38 +72,23 @@ def config_of(model: str, store: Path) -> TrainConfig:
     )
 
 
-def stores(work: Path) -> dict[str, Store]:
+def stores(work: Path, survey: str = "apogee") -> dict[str, Store]:
     """Return the visits to learn from, and those to be tested on."""
-    sky = load_config(CONFIG, (), SkyConfig)
-    population = sky.population.model_copy(update={"stars": TEST["stars"]})
-    test = sky.model_copy(update={"seed": TEST["seed"], "population": population})
-    return {name: _store(work, name, one) for name, one in (("train", sky), ("test", test))}
+    return {name: _store(work / survey, name, sky) for name, sky in _skies(survey).items()}
 
 
-def without_noise(work: Path, name: str, visits: list[Spectrum]) -> list[Spectrum]:
-    """Return what the instrument would record of the stars of visits if nothing went wrong."""
-    perfect = {field.name: 0.0 for field in fields(Faults)}
-    instrument = replace(SURVEYS["apogee"], faults=Faults(**perfect), correlation=0.0)
-    arms = [replace(arm, sky=0.0 * arm.sky, telluric=0.0 * arm.telluric) for arm in instrument.arms]
-    instrument = replace(instrument, arms=tuple(arms), full_well=np.inf, rv_floor=0.0, rv_slope=0.0)
-    stars = Table(truth_of(work, name, [one.spectrum_id for one in visits]))
-    library = intrinsic_spectra("library", ["apogee"])
-    flux, continuum = library(stars)
-    found = []
-    for i, visit in enumerate(visits):
-        rng = np.random.default_rng(0)
-        (seen,) = observe_star(
-            instrument, library.wavelength, flux[i], continuum[i], stars[i], rng, visits=1,
-            exposure=LONG,
-        )  # fmt: skip
-        wavelength, exact, ivar = (
-            np.concatenate([getattr(arm, key) for arm in seen.arms])
-            for key in ("wavelength", "flux", "ivar")
-        )
-        found.append(
-            visit.replace(wavelength=wavelength, flux=exact, ivar=ivar, frame=Frame.REST, rv=0.0)
-        )
-    return found
+def _skies(survey: str) -> dict[str, SkyConfig]:
+    train = load_config(CONFIG, (), SkyConfig).model_dump()
+    tests: dict[str, Any] = TEST
+    if survey != "apogee":
+        own = OTHER[survey]
+        seen = {"share": 1.0, "visits": 3, "exposure": own["exposure"]}
+        train["surveys"] = {name: {"share": 0.0} for name in train["surveys"]} | {survey: seen}
+        train["population"] |= {"stars": own["stars"][0], "magnitude": own["magnitude"]}
+        tests = {"seed": TEST["seed"], "population": {"stars": own["stars"][1]}}
+    test = {key: value | tests.get(key, {}) if isinstance(value, dict) else tests.get(key, value)
+            for key, value in train.items()}  # fmt: skip
+    return {"train": SkyConfig.model_validate(train), "test": SkyConfig.model_validate(test)}
 
 
 def _store(work: Path, name: str, sky: SkyConfig) -> Store:
@@ -108,8 +99,7 @@ def _store(work: Path, name: str, sky: SkyConfig) -> Store:
     simulate(sky, work / f"sky-{name}")
     truth = _truth(work, name)
     with StoreWriter(folder, NAMES) as writer:
-        sources = expand(work / f"sky-{name}" / "apogee" / "stars")
-        for source, found in read_all(sources, "apogee"):
+        for source, found in read_all(expand(work / f"sky-{name}" / work.name), work.name):
             if source.path.as_posix() in writer.done or not isinstance(found, list):
                 continue
             for one in found:
@@ -153,18 +143,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("work", type=Path)
     parser.add_argument("--train", nargs="+", choices=list(MODELS))
+    parser.add_argument("--survey", default="apogee", choices=["apogee", *OTHER])
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = stores(arguments.work)
     if arguments.train:
+        found = stores(arguments.work, arguments.survey)
         for model in arguments.train:
             config = config_of(model, found["train"].path)
-            train_twins(config, arguments.work / model, progress=False)
+            train_twins(config, arguments.work / arguments.survey / model, progress=False)
         return
     from twins_page import write
 
-    write(arguments.work, found, arguments.output)
+    write(arguments.work, arguments.output)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,25 @@ def test_noise_goes_and_the_level_stays(folder):
         assert (one.meta.get(PRODUCT), found.rv, found.star_id) == (None, one.rv, one.star_id)
 
 
+def test_errors_hold_the_noise_of_the_level(folder):
+    """Many exposures of one star: how much their level scatters is as is stated."""
+    _, (exact,) = observed([0], 30.0, np.random.default_rng(0))
+    rng, sigma = np.random.default_rng(3), exact.flux / 8.0
+    noise = rng.normal(size=(16, len(exact))) * sigma
+    ivar = np.where(exact.good, sigma, np.inf) ** -2.0
+    seen = [exact.replace(flux=exact.flux + one, ivar=ivar) for one in noise]
+    made = [one for (one,) in of_computed_stars(folder).made([[one] for one in seen])]
+    use = np.all([one.spectrum.good for one in made], axis=0)
+    use &= np.abs(exact.wavelength - 5400.0) < 350.0
+    ratio = np.where(use, [one.spectrum.flux for one in made] / exact.flux, 1.0)
+    levels = running_continuum(exact.wavelength, ratio, use.astype(float), 0.003)[:, use]
+    stated = np.median([one.level_sigma[use] for one in made], axis=0) / exact.flux[use]
+    assert np.median(np.std(levels, axis=0) / stated) == pytest.approx(1.0, abs=0.3)
+    for one in made:
+        both = np.hypot(one.sigma, one.level_sigma)[use]
+        np.testing.assert_allclose(one.spectrum.ivar[use], both**-2.0, rtol=1e-5)
+
+
 def test_stars_beside_it_and_batches_change_nothing(folder):
     model = load_denoiser(folder)
     stars = [[star(i, snr=20.0 + i, low=4000.0 + 40.0 * i)] for i in range(3)]

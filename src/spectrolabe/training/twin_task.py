@@ -155,7 +155,7 @@ class TwinTask:
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
         """Yield the loss of each batch of pairs."""
         twins = self.twins
-        for batch, target in self._version(run.epoch, rng):
+        for batch, target in self.version(run.epoch, rng):
             star = torch.arange(len(batch.entry))
             output, flux = run.model(batch.tokens, star, batch.fit)
             loss = output.mean.sum() * 0.0
@@ -173,7 +173,8 @@ class TwinTask:
         """There are no stars to select by."""
         return math.inf, {}
 
-    def _version(self, epoch: int, rng: np.random.Generator) -> Iterator[tuple[Twinned, Tensor]]:
+    def version(self, epoch: int, rng: np.random.Generator) -> Iterator[tuple[Twinned, Tensor]]:
+        """Yield the batches of an epoch, and the labels to learn from them; made once and kept."""
         version = epoch % self.config.augmentation.versions
         if version not in self.kept:
             own = np.random.default_rng([self.config.training.seed, version, 2**31])

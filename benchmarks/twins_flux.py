@@ -1,0 +1,207 @@
+"""Flux of visits without their noise: errors, stars that are rare, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from figures import STYLE
+from pages import table
+from spectrolabe.models.denoiser import Denoiser
+from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.combine import combine, level_of, level_width
+from spectrolabe.validation.metrics import mad
+from twins_visits import BINS, Test
+
+__all__ = ["FLUXED", "drawn", "emission", "errors_of", "flux", "rare"]
+
+FLUXED = 60  # visits a bin whose flux is looked at
+
+
+def flux(test: Test, denoisers: dict[str, Denoiser]) -> str:
+    """Errors of flux by S/N."""
+    rng, rows = np.random.default_rng(2), []
+    for b, (low, high) in enumerate(BINS):
+        chosen = rng.permutation(np.flatnonzero(test.inside(b)))[:FLUXED]
+        visits = [test.visits[i] for i in chosen]
+        others = [
+            combine([test.store[k] for k in test.pairs[i].others], test.visits[i]) for i in chosen
+        ]
+        every = [
+            combine([test.store[k] for k in (test.pairs[i].visit, *test.pairs[i].others)], v)
+            for i, v in zip(chosen, visits, strict=True)
+        ]
+        exact = test.exact(chosen)
+        again = test.again(chosen, exact)
+        rows.append(
+            [
+                f"{low:.0f}–{high:.0f}",
+                "the visit",
+                *_from_truth(again, exact),
+                *_from_means(visits, every, others),
+            ]
+        )
+        rows.append(
+            ["", "its twins together", *_from_truth(others, exact), *_from_means(others, every)]
+        )
+        for name, denoiser in denoisers.items():
+            anew, made = (_without(denoiser, seen) for seen in (again, visits))
+            rows.append(["", name, *_from_truth(anew, exact), *_from_means(made, every, others)])
+    head = ["S/N", "spectrum", "error [%]", "pulls", "from all visits [%]", "from the twins [%]"]
+    return table([*head, "pulls from the twins"], rows)
+
+
+def errors_of(test: Test, chosen: NDArray, denoiser: Denoiser) -> list[str]:
+    """Noise of visits, what is left of it, and the width of the pulls."""
+    chosen = np.random.default_rng(9).permutation(chosen)[:FLUXED]
+    exact = test.exact(chosen)
+    again = test.again(chosen, exact)
+    return [_from_truth(again, exact)[0], *_from_truth(_without(denoiser, again), exact)]
+
+
+def _without(denoiser: Denoiser, visits: Sequence[Spectrum]) -> list[Spectrum]:
+    return [found[0] for found in denoiser.denoise([[one] for one in visits])]
+
+
+def _from_truth(made: Sequence[Spectrum], exact: Sequence[Spectrum]) -> list[str]:
+    """Error in per cent of the median flux, and width of the pulls; medians over spectra."""
+    found = []
+    for one, truth in zip(made, exact, strict=True):
+        use = one.good & truth.good
+        error = (one.flux - truth.flux)[use]
+        found.append([mad(error) / np.median(truth.flux[use]), mad(error * np.sqrt(one.ivar[use]))])
+    error, pull = np.median(found, axis=0)
+    return [f"{100 * error:.2f}", f"{pull:.2f}"]
+
+
+def _from_means(
+    made: Sequence[Spectrum], every: Sequence[Spectrum], others: Sequence[Spectrum] | None = None
+) -> list[str]:
+    """Differences from the mean of all visits and, if they are given, of the twins."""
+    found = []
+    for one, whole, twins in zip(made, every, others or every, strict=True):
+        use = one.good & whole.good & twins.good
+        level = np.median(whole.flux[use])
+        both = np.sqrt(1.0 / one.ivar[use] + 1.0 / twins.ivar[use])
+        differ = [(one.flux - x.flux)[use] for x in (whole, twins)]
+        found.append([*(mad(x) / level for x in differ), mad(differ[1] / both)])
+    whole_, twins_, pull = np.median(found, axis=0)
+    if others is None:
+        return [f"{100 * whole_:.2f}", "", ""]
+    return [f"{100 * whole_:.2f}", f"{100 * twins_:.2f}", f"{pull:.2f}"]
+
+
+def rare(test: Test, denoisers: dict[str, Denoiser]) -> str:
+    """How deep the lines of unusual stars are after their noise is taken off."""
+    fe_h, alpha, broad = (np.asarray(test.columns[n], float) for n in ("fe_h", "mg_fe", "v_broad"))
+    kinds = {
+        "all": np.ones(len(fe_h), dtype=bool),
+        "[Fe/H] < -1": fe_h < -1.0,
+        "[Mg/Fe] > 0.25, [Fe/H] > -0.6": (alpha > 0.25) & (fe_h > -0.6),
+        "v_broad > 15 km/s": broad > 15.0,
+    }
+    rows = []
+    for kind, here in kinds.items():
+        usual = here & (test.snr > BINS[0][0]) & (test.snr < BINS[-1][1])
+        chosen = np.random.default_rng(4).permutation(np.flatnonzero(usual))[:FLUXED]
+        visits = [test.visits[i] for i in chosen]
+        exact = test.exact(chosen)
+        for name, denoiser in denoisers.items():
+            made = _without(denoiser, visits)
+            each = [_depth(*pair) for pair in zip(made, exact, visits, strict=True)]
+            slope, error, raw = np.median(each, axis=0)
+            rows.append(
+                [
+                    kind,
+                    str(len(chosen)),
+                    name,
+                    f"{slope:.3f}",
+                    f"{100 * error:.2f}",
+                    f"{100 * raw:.2f}",
+                ]
+            )
+    head = ["stars", "visits", "denoiser", "slope", "error of lines [%]", "of the visit [%]"]
+    return table(head, rows)
+
+
+def _depth(made: Spectrum, exact: Spectrum, visit: Spectrum) -> tuple[float, float, float]:
+    """Slope of the lines with the true ones, and errors of both."""
+    use = made.good & exact.good & visit.good
+    true, own, raw = (_lines(one, use) for one in (exact, made, visit))
+    slope = float(np.sum(true * own) / np.sum(true**2))
+    return slope, mad(own - true), mad(raw - true)
+
+
+def _lines(one: Spectrum, use: NDArray) -> NDArray:
+    """Flux over its running mean, less 1, where it is used."""
+    flux = np.where(use, one.flux, 0.0)
+    return (flux / level_of(one.wavelength, flux, use.astype(float), level_width(one)) - 1.0)[use]
+
+
+def emission(test: Test, denoisers: dict[str, Denoiser]) -> str:
+    """How much is left of emission lines that were added to visits."""
+    rng = np.random.default_rng(6)
+    chosen = rng.permutation(np.flatnonzero((test.snr > 15) & (test.snr < 60)))[:FLUXED]
+    visits = [test.visits[i] for i in chosen]
+    rows = []
+    for strength in (3.0, 10.0, 30.0):
+        bright, lines = [], []
+        for one in visits:
+            at = rng.choice(np.flatnonzero(one.good)[200:-200])
+            width = one.wavelength[at] / np.median(one.resolution) / 2.355 * 1.5
+            sigma = 1.0 / np.sqrt(np.median(one.ivar[one.good]))
+            line = np.exp(-0.5 * ((one.wavelength - one.wavelength[at]) / width) ** 2)
+            lines.append(strength * sigma * line)
+            bright.append(one.replace(flux=one.flux + lines[-1]))
+        cells = []
+        for denoiser in denoisers.values():
+            found, plain = (_without(denoiser, x) for x in (bright, visits))
+            kept = [
+                np.sum((a.flux - b.flux)[a.good & b.good]) / np.sum(line[a.good & b.good])
+                for a, b, line in zip(found, plain, lines, strict=True)
+            ]
+            low, middle, high = np.quantile(kept, (0.16, 0.5, 0.84))
+            cells.append(f"{middle:.2f} ({low:.2f}–{high:.2f})")
+        rows.append([f"{strength:.0f} σ", *cells])
+    return table(["height", *denoisers], rows)
+
+
+def drawn(test: Test, denoiser: Denoiser, path: Path) -> None:
+    """Draw a stretch of some visits: as recorded, without noise, and the truth."""
+    import matplotlib.pyplot as plt
+
+    stretch = (15990.0, 16090.0)
+    fe_h, teff, logg = (np.asarray(test.columns[n], float) for n in ("fe_h", "teff", "logg"))
+    faint = (test.snr > 12) & (test.snr < 20)
+    kinds = {
+        "giant": faint & (logg < 2.5) & (fe_h > -0.3),
+        "metal-poor giant": faint & (logg < 3.0) & (fe_h < -0.9),
+        "dwarf": faint & (logg > 4.0) & (teff > 5800),
+    }
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(len(kinds), 1, figsize=(9.0, 6.5), sharex=True)
+        for axis, (kind, here) in zip(axes, kinds.items(), strict=True):
+            i = np.flatnonzero(here)[0]
+            visit, (exact,) = test.visits[i], test.exact([i])
+            (made,) = _without(denoiser, [visit])
+            inside = (visit.wavelength > stretch[0]) & (visit.wavelength < stretch[1])
+            level = np.median(exact.flux[inside])
+            for one, style in (
+                (visit, {"color": "0.75", "lw": 0.7, "label": "visit"}),
+                (exact, {"color": "k", "lw": 1.4, "label": "truth"}),
+                (made, {"color": "C1", "lw": 1.0, "label": "without noise"}),
+            ):
+                use = inside & one.good
+                shown = np.where(use, one.flux, np.nan)[inside] / level
+                axis.plot(one.wavelength[inside], shown, **style)
+            title = f"{kind}: {teff[i]:.0f} K, log g {logg[i]:.1f}, [Fe/H] {fe_h[i]:+.1f}"
+            axis.set_title(f"{title}, S/N {test.snr[i]:.0f}", loc="left", fontsize=9)
+            axis.set(ylim=(0.45, 1.35), ylabel="flux")
+        axes[0].legend(ncols=3, loc="lower right")
+        axes[-1].set(xlabel="wavelength at rest [Å]", xlim=stretch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
