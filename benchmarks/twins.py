@@ -29,6 +29,7 @@ from spectrolabe.labels import Labels
 from spectrolabe.sky.simulate import TRUTH, simulate
 from spectrolabe.spectra.store import Store, StoreWriter, is_store, open_store
 from spectrolabe.surveys.reading import expand, read_all
+from spectrolabe.training.data import place_of
 from spectrolabe.training.twin_run import train_twins
 
 __all__ = [
@@ -48,10 +49,13 @@ OTHER: dict[str, dict[str, Any]] = {  # three exposures of stars that the instru
     "lamost_lrs": {"magnitude": (10.0, 15.6), "exposure": 0.05, "stars": (1200, 400)},
 }
 LABELLED = 0.2  # of the stars
+FEW = 0.05  # of those that are trained on, in the store of that name
+CALIBRATION, SEED = 0.25, 3
 NAMES = ("teff", "logg", "fe_h", "c_fe", "n_fe", "o_fe", "mg_fe", "al_fe", "si_fe", "ca_fe")
 NAMES += ("mn_fe", "ni_fe")
 MODELS: dict[str, dict[str, Any]] = {
     "with_pairs": {},
+    "few_labels": {"teacher_epochs": 120},  # as many steps
     "labels_alone": {"flux": 0.0},  # of deeper spectra, not their flux
     "left_in": {"left_in": True},
 }
@@ -62,19 +66,24 @@ def config_of(model: str, store: Path) -> TrainConfig:
     return TrainConfig.model_validate(
         {
             "name": model,
-            "data": {"store": str(store), "labels": NAMES, "calibration": 0.15},
-            "encoder": {"dropout": 0.2},
+            "data": {"store": str(store), "labels": NAMES, "calibration": CALIBRATION},
+            "encoder": {"dropout": 0.3},
             "augmentation": {"versions": 2},
             "transfer": {"start": "unified-v1"},
-            "twins": {"flux": 0.3, "teacher_epochs": 20, **MODELS[model]},
-            "training": {"epochs": 14, "learning_rate": 5e-4, "seed": 3},
+            "twins": {"flux": 0.3, "teacher_epochs": 40, **MODELS[model]},
+            "training": {"epochs": 14, "learning_rate": 2e-3, "seed": SEED},
         }
     )
 
 
 def stores(work: Path, survey: str = "apogee") -> dict[str, Store]:
-    """Return the visits to learn from, and those to be tested on."""
-    return {name: _store(work / survey, name, sky) for name, sky in _skies(survey).items()}
+    """Return the visits to learn from, the same with few labels, and those to be tested on."""
+    skies = _skies(survey)
+    names = ("train", "few", "test") if survey == "apogee" else ("train", "test")
+    return {
+        name: _store(work / survey, name, skies["train" if name == "few" else name])
+        for name in names
+    }
 
 
 def _skies(survey: str) -> dict[str, SkyConfig]:
@@ -91,11 +100,12 @@ def _skies(survey: str) -> dict[str, SkyConfig]:
     return {"train": SkyConfig.model_validate(train), "test": SkyConfig.model_validate(test)}
 
 
-def _store(work: Path, name: str, sky: SkyConfig) -> Store:
+def _store(work: Path, kind: str, sky: SkyConfig) -> Store:
     """Simulate a sky and put what was observed of it into a store; labels are of some stars."""
-    folder = work / f"store-{name}"
+    folder = work / f"store-{kind}"
     if is_store(folder) and (folder / "done").exists():
         return open_store(folder)
+    name = "train" if kind == "few" else kind
     simulate(sky, work / f"sky-{name}")
     truth = _truth(work, name)
     with StoreWriter(folder, NAMES) as writer:
@@ -103,16 +113,17 @@ def _store(work: Path, name: str, sky: SkyConfig) -> Store:
             if source.path.as_posix() in writer.done or not isinstance(found, list):
                 continue
             for one in found:
-                known = name == "train" and has_labels(one.star_id)
+                known = kind != "test" and has_labels(one.star_id, few=kind == "few")
                 values = truth[one.spectrum_id] if known else None
                 writer.append(one, values=values, file=source.path.as_posix(), good=known)
     (folder / "done").touch()
     return open_store(folder)
 
 
-def has_labels(star: str) -> bool:
-    """Tell whether a star of the training has labels, by its name."""
-    return zlib.crc32(f"labels {star} {star[::-1]}".encode()) % 1000 < 1000 * LABELLED
+def has_labels(star: str, *, few: bool) -> bool:
+    """Tell whether a star of the training sky has labels, by its name."""
+    share = FEW if few and place_of(star, SEED) >= CALIBRATION else LABELLED
+    return zlib.crc32(f"labels {star} {star[::-1]}".encode()) % 1000 < 1000 * share
 
 
 @cache
@@ -150,7 +161,7 @@ def main() -> None:
     if arguments.train:
         found = stores(arguments.work, arguments.survey)
         for model in arguments.train:
-            config = config_of(model, found["train"].path)
+            config = config_of(model, found["few" if model == "few_labels" else "train"].path)
             train_twins(config, arguments.work / arguments.survey / model, progress=False)
         return
     from twins_page import write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +38,20 @@ from unified_sky import read_sky
 __all__ = ["write"]
 
 OTHER_BINS = ((5.0, 12.0), (12.0, 25.0), (25.0, 60.0))
+DRAWS = 100  # of the bootstrap
 LIMITED = 160  # visits whose limits are computed
 
 
-def without_pairs(work: Path, store: Store) -> Estimator:
-    """What has learnt the labelled stars alone, recalibrated as the others are."""
-    config = config_of("with_pairs", store.path)
+def without_pairs(folder: Path, store: Store) -> Estimator:
+    """What has learnt the labelled stars of a run alone, recalibrated as the others are."""
+    config = config_of(folder.name, store.path)
     start = read_start(config.transfer)
     assert start is not None
     config = first_alone(continued(config, start))
     train, calibration = read_visits(config, start)
     labelled = train.take(train.labelled)
-    folder = work / "with_pairs" / TEACHER
-    encoder = learnt_from(config, labelled, start, folder, progress=False).encoder
+    first = learnt_from(config, labelled, start, folder / TEACHER, progress=False)
+    encoder = first.encoder
     return calibrated(config, encoder, start, labelled, calibration)
 
 
@@ -99,7 +101,33 @@ def _scatter(test: Test, said: dict[str, Said], limit: NDArray) -> str:
     return "\n\n".join(parts)
 
 
-def _calibration(test: Test, said: dict[str, Said]) -> str:
+def _gain(test: Test, said: dict[str, Said]) -> str:
+    """Scatter with pairs over that without, and its error by stars drawn again."""
+    rng, rows = np.random.default_rng(5), []
+    stars = np.unique([one.star_id for one in test.visits], return_inverse=True)[1]
+    for begin, title in (("few labels, ", "few labels"), ("", "a fifth")):
+        errors = [said[f"{begin}{x} pairs"].mean - test.truth for x in ("with", "without")]
+        for name in (*MAIN, "others"):
+            columns = [NAMES.index(n) for n in (OTHERS if name == "others" else (name,))]
+            cells = []
+            for b in range(len(BINS)):
+                inside = np.flatnonzero(test.inside(b))
+                drawn_ = [_ratio(errors, inside, columns)]
+                for _ in range(DRAWS):
+                    count = stars.max() + 1
+                    times = np.bincount(rng.integers(0, count, count), minlength=count)
+                    drawn_.append(_ratio(errors, np.repeat(inside, times[stars[inside]]), columns))
+                cells.append(f"{drawn_[0]:.2f} ± {np.std(drawn_[1:]):.2f}")
+            rows.append([f"{title}, {name}", *cells])
+    return table(["labels", *(f"{low:.0f}–{high:.0f}" for low, high in BINS)], rows)
+
+
+def _ratio(errors: Sequence[NDArray], rows: NDArray, columns: Sequence[int]) -> float:
+    one, other = ([mad(error[rows, j]) for j in columns] for error in errors)
+    return float(np.exp(np.mean(np.log(one) - np.log(other))))
+
+
+def _calibration(test: Test, said: dict[str, Said], limit: NDArray) -> str:
     """Slopes, biases and pulls."""
     rows = []
     for model, what in said.items():
@@ -115,6 +143,12 @@ def _calibration(test: Test, said: dict[str, Said]) -> str:
                     f"{mad(pull):.2f}"
                 )
             rows.append([model, f"{low:.0f}–{high:.0f}", *cells])
+    for b, (low, high) in enumerate(BINS):
+        inside, cells = test.inside(b), []
+        for j in (NAMES.index(name) for name in MAIN):
+            noise = np.nanmedian(limit[inside, j]) / mad(test.truth[inside, j])
+            cells.append(f"{1.0 - noise**2:.2f}")
+        rows.append(["limit of the first slope", f"{low:.0f}–{high:.0f}", *cells])
     return table(["model", "S/N", *(f"{n}: bias, slopes, pulls" for n in MAIN)], rows)
 
 
@@ -160,7 +194,7 @@ def _other_surveys(work: Path) -> str:
         alone = [[one] for one in test.visits]
         models = {
             "unified-v1": load(find_model("unified-v1")),
-            "without pairs": without_pairs(folder, found["train"]),
+            "without pairs": without_pairs(folder / "with_pairs", found["train"]),
             "with pairs": load(folder / "with_pairs"),
         }
         made = load_denoiser(folder / "with_pairs" / DENOISER_FOLDER)
@@ -188,22 +222,26 @@ def write(work: Path, output: Path) -> None:
     alone = [[one] for one in test.visits]
     models = {
         "unified-v1, a visit": load(find_model("unified-v1")),
-        "without pairs": without_pairs(folder, found["train"]),
+        "few labels, without pairs": without_pairs(folder / "few_labels", found["few"]),
+        "few labels, with pairs": load(folder / "few_labels"),
+        "without pairs": without_pairs(folder / "with_pairs", found["train"]),
     }
     titles = {
         "with_pairs": "with pairs",
         "labels_alone": "with pairs, no flux",
         "left_in": "with pairs, visit left in",
     }
-    trained = [name for name in titles if (folder / name / "card.json").exists()]
-    for name in trained:
-        models[titles[name]] = load(folder / name)
+    models |= {title: load(folder / name) for name, title in titles.items()}
     said = {title: Said.of(model, alone) for title, model in models.items()}
     coadds = [[one] for one in test.coadds]
     jointly = [[test.store[i] for i in (one.visit, *one.others)] for one in test.pairs]
     for title in ("without pairs", "with pairs"):
         said[f"{title}, the coadd"] = Said.of(models[title], coadds)
     said["with pairs, all visits jointly"] = Said.of(models["with pairs"], jointly)
+    sizes = {
+        name: load(folder / name).card["training_data"]["stars_with_labels"]
+        for name in ("with_pairs", "few_labels")
+    }
     denoisers = {"denoiser-v1 (of simulated stars)": load_denoiser(find_model("default", DENOISER))}
     for name in ("with_pairs", "left_in"):
         denoisers[titles[name]] = load_denoiser(folder / name / DENOISER_FOLDER)
@@ -217,16 +255,18 @@ def write(work: Path, output: Path) -> None:
             f"""# Twins: visits of low S/N, with and without pairs
 
 ```
-python benchmarks/twins.py WORK --train {" ".join(trained)}
+python benchmarks/twins.py WORK --train few_labels {" ".join(titles)}
 python benchmarks/twins.py WORK
 ```
 
 {len(test.pairs):,} visits of {len({one.star_id for one in test.visits}):,} simulated stars that
 nobody has learnt from, as APOGEE would see them; by S/N a pixel of the visit. *unified-v1* knows
 no such spectra. *Without pairs* it has learnt the labels of a fifth of the stars of a training sky,
-from single visits; *with pairs* also from visits of all others, whose labels are what the model
-without pairs says of the mean of their other visits, and the flux of that mean; *no flux*: these
-labels alone; *left in*: that mean has the visit in it. All are recalibrated on other stars.
+{sizes["with_pairs"]} (*few labels*: a twentieth, {sizes["few_labels"]}), from single visits;
+*with pairs* also from visits of all others, whose labels are what the model without pairs says of
+the mean of their other visits, and the flux of that mean; *no flux*: these labels alone; *left in*:
+that mean has the visit in it. All are recalibrated on other stars. How passes, rates and weights
+were chosen: [twins_choice.md](twins_choice.md). These stars were looked at once, for this page.
 
 {remarks("summary")}
 
@@ -240,12 +280,18 @@ among them. *Limit*: as on [unified.md](unified.md), of one visit, for {LIMITED}
 
 {_scatter(test, said, limit)}
 
+Do pairs win? Scatter with them over that without; errors by drawing
+the stars again ({DRAWS} times).
+
+{_gain(test, said)}
+
 Median bias; slope of the estimate with the truth and of the truth with the estimate (medians over
 pairs of stars of either half); width of the pulls. The first slope is below 1 wherever noise is
 not small against the spread of the stars, for any estimate that is as good as it can be; the
-second is 1 if estimates are not drawn to the mean more than that.
+second is 1 if estimates are not drawn to the mean more than that. *Limit of the first slope*: 1
+less the square of the limit above over the spread of the stars.
 
-{_calibration(test, said)}
+{_calibration(test, said, limit)}
 
 {remarks("labels")}""",
             f"""## Flux
