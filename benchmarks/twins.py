@@ -28,6 +28,8 @@ from spectrolabe.config.sky import SkyConfig
 from spectrolabe.labels import Labels
 from spectrolabe.sky.simulate import TRUTH, simulate
 from spectrolabe.spectra.store import Store, StoreWriter, is_store, open_store
+from spectrolabe.surveys import read_labels
+from spectrolabe.surveys.join import LabelJoin
 from spectrolabe.surveys.reading import expand, read_all
 from spectrolabe.training.data import place_of
 from spectrolabe.training.twin_run import train_twins
@@ -48,6 +50,7 @@ OTHER: dict[str, dict[str, Any]] = {  # three exposures of stars that the instru
     "desi": {"magnitude": (14.5, 17.5), "exposure": 0.25, "stars": (600, 200)},
     "lamost_lrs": {"magnitude": (10.0, 15.6), "exposure": 0.05, "stars": (1200, 400)},
 }
+DESI = "mwsall-pix-iron.fits"  # says the velocities, which files do not
 LABELLED = 0.2  # of the stars
 FEW = 0.05  # of those that are trained on, in the store of that name
 CALIBRATION, SEED = 0.25, 3
@@ -108,11 +111,16 @@ def _store(work: Path, kind: str, sky: SkyConfig) -> Store:
     name = "train" if kind == "few" else kind
     simulate(sky, work / f"sky-{name}")
     truth = _truth(work, name)
+    seen = work / f"sky-{name}" / work.name
+    join = LabelJoin(read_labels(seen / DESI, "desi"), seen / DESI) if work.name == "desi" else None
     with StoreWriter(folder, NAMES) as writer:
-        for source, found in read_all(expand(work / f"sky-{name}" / work.name), work.name):
+        for source, found in read_all(expand(seen), work.name):
             if source.path.as_posix() in writer.done or not isinstance(found, list):
                 continue
             for one in found:
+                row = None if join is None else join.row(one)
+                if join is not None and row is not None:
+                    one = join.apply(one, row)[0]  # its velocity
                 known = kind != "test" and has_labels(one.star_id, few=kind == "few")
                 values = truth[one.spectrum_id] if known else None
                 writer.append(one, values=values, file=source.path.as_posix(), good=known)

@@ -152,7 +152,7 @@ def _without_noise(work: Path, visits: Sequence[Spectrum]) -> list[Spectrum]:
         found.append(
             visit.replace(
                 wavelength=wavelength, flux=exact, ivar=ivar, frame=instrument.frame, rv=rv,
-                resolution=np.interp(wavelength, visit.wavelength, visit.resolution),
+                resolution=float(np.median(visit.resolution)),
             )
         )  # fmt: skip
     return found
