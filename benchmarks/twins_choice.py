@@ -33,10 +33,8 @@ __all__ = ["main"]
 
 FIRST: dict[str, dict[str, Any]] = {
     "20 passes, rate 5e-4, dropout 0.2": {"epochs": 20, "rate": 5e-4, "dropout": 0.2},
-    "20 passes, rate 1e-3, dropout 0.2": {"epochs": 20, "rate": 1e-3, "dropout": 0.2},
     "40 passes, rate 1e-3, dropout 0.2": {"epochs": 40, "rate": 1e-3, "dropout": 0.2},
     "40 passes, rate 2e-3, dropout 0.3": {"epochs": 40, "rate": 2e-3, "dropout": 0.3},
-    "80 passes, rate 1e-3, dropout 0.2": {"epochs": 80, "rate": 1e-3, "dropout": 0.2},
 }
 CHOSEN = "40 passes, rate 2e-3, dropout 0.3"
 USUAL = {"epochs": 14, "rate": 2e-3, "dropout": 0.3}
@@ -44,8 +42,6 @@ PAIRS: dict[str, dict[str, Any]] = {
     "no flux": {**USUAL, "flux": 0.0},
     "flux 0.3": {**USUAL, "flux": 0.3},
     "flux 1": {**USUAL, "flux": 1.0},
-    "flux 0.3, rate 1e-3": {**USUAL, "flux": 0.3, "rate": 1e-3},
-    "flux 0.3, 24 passes": {**USUAL, "flux": 0.3, "epochs": 24},
 }
 KNOWN = "no flux, the true labels of all stars"
 BINS = ((8.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, 40.0), (40.0, 60.0))

@@ -310,9 +310,9 @@ class TwinsConfig(Strict):
         Of the network along the nodes.
     """
 
-    flux: Annotated[float, Field(ge=0.0)] = 1.0
+    flux: Annotated[float, Field(ge=0.0)] = 0.3
     labels: Annotated[float, Field(ge=0.0)] = 1.0
-    teacher_epochs: Annotated[int, Field(ge=0)] = 20
+    teacher_epochs: Annotated[int, Field(ge=0)] = 40
     left_in: bool = False
     injected: Fraction = 0.2
     noise: Annotated[float, Field(ge=0.0)] = 1.5
