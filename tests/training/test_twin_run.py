@@ -16,9 +16,10 @@ from spectrolabe.models.flux_decoder import NodeFlux, flux_loss
 from spectrolabe.models.pixels import collate
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter
-from spectrolabe.training.sky_twins import made_strange
-from spectrolabe.training.transfer import read_start
+from spectrolabe.training.strange import strange_factor
+from spectrolabe.training.transfer import continued, read_start
 from spectrolabe.training.twin_run import read_visits, train_twins
+from spectrolabe.training.twin_task import TwinTask
 from tests.models.compact import LABELS, flux_of
 from tests.models.test_token_pixels import row_of
 
@@ -142,14 +143,43 @@ def test_the_loss_of_flux_is_least_at_the_truth_with_the_true_width():
     )
 
 
-def test_what_is_strange_is_so_in_the_noisy_and_in_the_exact_spectrum():
-    exact = collate([[row_of(7500.0)] for _ in range(40)])
-    noisy = type(exact)(**vars(exact))
-    noisy.flux = exact.flux * (1.0 + 0.01 * torch.randn(exact.flux.shape))
-    a, b = made_strange(noisy, exact, np.random.default_rng(2), torch.Generator().manual_seed(3))
-    factor = b.flux / exact.flux
-    torch.testing.assert_close(a.flux / noisy.flux, factor, rtol=1e-4, atol=1e-4)
+def test_some_are_strange_and_others_stay_as_they_were():
+    pixels = collate([[row_of(7500.0)] for _ in range(60)])
+    rng, generator = np.random.default_rng(2), torch.Generator().manual_seed(3)
+    factor = strange_factor(pixels, 0.6, 0.0, rng, generator)
     size = (factor - 1.0).std(dim=1)
-    assert 4 <= (size < 1e-6).sum() <= 18  # as they were
+    assert 15 <= (size == 0.0).sum() <= 33
     assert size.max() > 0.1
     assert (factor > 0).all()
+    bright = strange_factor(pixels, 0.0, 0.5, rng, generator)
+    assert 20 <= (bright.std(dim=1) > 0).sum() <= 40
+    assert (bright >= 1.0).all()
+
+
+def test_pairs_are_strange_on_both_sides_and_say_nothing_of_labels_then(store):
+    settings = config(store, injected=0.0, noise=0.0)
+    start = read_start(settings.transfer)
+    settings = continued(settings, start)
+    train, _ = read_visits(settings, start)
+    scaled = np.zeros((len(train.pairs), len(start.estimator.scale.names)))
+
+    def batch(strange):
+        twins = settings.twins.model_copy(update={"strange": strange})
+        changed = settings.model_copy(update={"twins": twins})
+        task = TwinTask(changed, train.store, train.pairs, scaled, start)
+        return task.made(np.arange(16), np.random.default_rng(4))
+
+    (usual, _), (odd, target) = batch(0.0), batch(0.5)
+    assert not usual.strange.any()
+    assert 3 <= odd.strange.sum() <= 13
+    assert torch.equal(torch.isnan(target).all(dim=1), odd.strange)
+    assert torch.isfinite(target[~odd.strange]).all()
+    moved = [
+        (new - old).flatten(1)
+        for new, old in ((odd.tokens.content, usual.tokens.content), (odd.content, usual.content))
+    ]
+    same = ~odd.strange
+    assert moved[0][same].abs().max() < 1e-4
+    for visit, deep in zip(moved[0][odd.strange], moved[1][odd.strange], strict=True):
+        if visit.std() > 0.05:  # far above what the noise of a visit is changed by
+            assert torch.corrcoef(torch.stack([visit, deep]))[0, 1] > 0.9

@@ -306,6 +306,9 @@ class TwinsConfig(Strict):
         Share of visits whose own noise is split instead of being paired.
     noise : float
         Most noise that is added to a visit, in units of its own.
+    strange : float
+        Share of visits that, with their twins, are given structure that no star has: flux alone is
+        learnt from them, that a denoiser does not paint over what it does not know.
     channels : int
         Of the network along the nodes.
     """
@@ -316,6 +319,7 @@ class TwinsConfig(Strict):
     left_in: bool = False
     injected: Fraction = 0.2
     noise: Annotated[float, Field(ge=0.0)] = 1.5
+    strange: Fraction = 0.4
     channels: Count = 24
 
 

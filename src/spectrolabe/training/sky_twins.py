@@ -1,9 +1,6 @@
 """Twins from a synthetic sky: what an instrument recorded, and what it would have without noise.
 
-Stars of a sky are such as the emulators know. Real ones have lines that no list has, spots,
-companions, emission, or are of a kind that no emulator knows; a denoiser that had never seen any of
-this would paint over it. So most stars of a batch are made strange: their flux is multiplied by
-random structure as sharp as the instrument allows, in the noisy spectrum and in the exact one.
+Most stars are made strange (`spectrolabe.training.strange`), in both.
 """
 
 from __future__ import annotations
@@ -22,22 +19,17 @@ from spectrolabe.config import DenoiserTrainConfig
 from spectrolabe.models.encoder import Encoder, Reading
 from spectrolabe.models.first_fit import FirstFit
 from spectrolabe.models.flux_decoder import FluxDecoder, NodeFlux, flux_loss
-from spectrolabe.models.pixels import PixelBatch
 from spectrolabe.models.tokens import Tokens, tokenise
 from spectrolabe.training.instruments import StreamInstrument
 from spectrolabe.training.loop import Run
-from spectrolabe.training.observing import Conditions, correlated, observe_twice
+from spectrolabe.training.observing import Conditions, observe_twice
 from spectrolabe.training.sky import SkyStream
 from spectrolabe.training.stars import Stars
+from spectrolabe.training.strange import strange_factor
 
 __all__ = ["SkyTwinTask", "SkyTwins", "seen_twice"]
 
-USUAL = 0.25  # share of stars that are as the emulators have them
-ODD = (0.003, 0.3)  # standard deviation of what is strange in others, of the continuum
-SHARPNESS = (1.0, 6.0)  # its width in units of the line-spread function
-EVERYWHERE = 0.4  # share of strange stars that are so at all wavelengths; others in a few stretches
-EMISSION = 0.15  # share of stars that have emission lines, besides
-BRIGHTEST, LINES = 3.0, 5  # of the continuum; at most so many
+ODD, EMISSION = 0.75, 0.15  # shares of stars that are strange, or have emission lines
 LEAST_ERROR = 5e-4  # of the continuum: what a local continuum is not known to
 AHEAD, MAKERS = 4, 2  # batches that are made while the decoder learns, and threads that do it
 
@@ -79,7 +71,10 @@ def seen_twice(
     generator.manual_seed(int(rng.integers(2**62)))
     conditions = Conditions.draw(stream.config, instrument, len(stars), rng)
     both = observe_twice(instrument, stars, conditions, stream.config, rng, generator)
-    made = [made_strange(a, b, rng, generator) for a, b in zip(*both, strict=True)]
+    made = []
+    for noisy, clean in zip(*both, strict=True):
+        factor = strange_factor(noisy, ODD, EMISSION, rng, generator)
+        made.append([replace(one, flux=one.flux * factor) for one in (noisy, clean)])
     guesser = encoder.guesser
     assert guesser is not None  # the decoder needs one
     target = torch.from_numpy(stream.scale.scale(stars.values)).float()
@@ -91,44 +86,6 @@ def seen_twice(
     spectrum = (each[:, None] + len(stars) * torch.arange(count)).flatten()
     fit = cast(FirstFit, encoder.first_fit(tokens, star, spectrum))
     return SkyTwins(instrument.name, tokens, exact, star, spectrum, conditions.snr, fit)
-
-
-def made_strange(
-    noisy: PixelBatch, exact: PixelBatch, rng: np.random.Generator, generator: torch.Generator
-) -> tuple[PixelBatch, PixelBatch]:
-    """Return both with the same random structure in the flux of most stars.
-
-    Parameters
-    ----------
-    noisy, exact : PixelBatch
-        N stars in the same pixels.
-    rng : Generator
-    generator : torch.Generator
-        On their device.
-    """
-    count, size = noisy.flux.shape
-    device = noisy.flux.device
-    low, high = np.log(ODD)
-    amplitude = np.exp(rng.uniform(low, high, count)) * (rng.random(count) >= USUAL)
-    step = float(noisy.spacing[noisy.spacing > 0].median())
-    sharp = float(noisy.variance.sqrt().median()) / step  # line-spread function, in pixels
-    field = torch.randn(count, size, generator=generator, device=device)
-    field = correlated(field, max(1.0, sharp * np.exp(rng.uniform(*np.log(SHARPNESS)))))
-    place = np.arange(size) / size
-    for i in range(count):
-        if rng.random() > EVERYWHERE:
-            centres, widths = rng.random(3), rng.uniform(0.01, 0.1, 3)
-            window = np.exp(-0.5 * ((place[:, None] - centres) / widths) ** 2).max(axis=1)
-            field[i] *= torch.from_numpy(window).float().to(device)
-    factor = 1.0 + torch.from_numpy(amplitude).float().to(device)[:, None] * field
-    factor = factor.clamp(min=0.05)
-    pixels = np.arange(size)
-    for i in np.flatnonzero(rng.random(count) < EMISSION).tolist():
-        for _ in range(int(rng.integers(1, LINES + 1))):
-            bright, width = BRIGHTEST * rng.random() ** 3, sharp * rng.uniform(*SHARPNESS)
-            line = bright * np.exp(-0.5 * ((pixels - size * rng.random()) / width) ** 2)
-            factor[i] += torch.from_numpy(line).float().to(device)
-    return replace(noisy, flux=noisy.flux * factor), replace(exact, flux=exact.flux * factor)
 
 
 class SkyTwinTask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -23,12 +24,14 @@ from spectrolabe.models.pixels import PixelRow, collate, row_of
 from spectrolabe.models.tokens import Tokens, ladder_level, tokenise
 from spectrolabe.spectra.store import Store
 from spectrolabe.training.loop import Run
+from spectrolabe.training.strange import strange_factor
 from spectrolabe.training.transfer import Start, encoder_from
 from spectrolabe.training.twins import Pair, deeper, noisier, split_noise
 
 __all__ = ["TwinTask", "Twinned", "Twins", "twinned"]
 
 LEAST_SPLIT, MOST_SPLIT = 0.5, 4.0  # of the noise, that is added where it is split
+EMISSION = 0.3  # share of strange visits that have emission lines, besides
 MOST_KEPT = 40_000  # spectra with their fits: 0.2 to 0.5 MB each
 
 
@@ -68,6 +71,8 @@ class Twinned(NamedTuple):
         Numbers of the pairs.
     content, variance, weight : Tensor, shape (B, T, NODES)
         Of the deeper spectrum: content of its tokens, variance of its noise, what a node counts.
+    strange : Tensor, shape (B,), bool
+        Both spectra have structure that the star has not: they say nothing of its labels.
     """
 
     tokens: Tokens
@@ -76,15 +81,30 @@ class Twinned(NamedTuple):
     content: Tensor
     variance: Tensor
     weight: Tensor
+    strange: Tensor
 
 
 @torch.no_grad()
 def twinned(
-    encoder: Encoder, visits: Sequence[PixelRow], deep: Sequence[PixelRow], entry: NDArray
+    encoder: Encoder,
+    visits: Sequence[PixelRow],
+    deep: Sequence[PixelRow],
+    entry: NDArray,
+    strange: float,
+    rng: np.random.Generator,
 ) -> Twinned:
-    """Return a batch of pairs; the deeper spectra are in the pixels of the visits."""
+    """Return a batch of pairs; the deeper spectra are in the pixels of the visits.
+
+    A share ``strange`` of them has the same random structure in both; see
+    `spectrolabe.training.strange`.
+    """
     count = len(visits)
-    both = tokenise(collate([[row] for row in (*visits, *deep)]))  # tokens at the same places
+    pixels = collate([[row] for row in (*visits, *deep)])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    factor = strange_factor(pixels, 1.0, EMISSION, rng, generator)[:count]
+    odd = torch.from_numpy(rng.random(count) < strange)
+    factor = torch.where(odd[:, None], factor, 1.0).repeat(2, 1)
+    both = tokenise(replace(pixels, flux=pixels.flux * factor))  # tokens at the same places
     tokens, target = (rows_of(both, torch.arange(k * count, (k + 1) * count)) for k in (0, 1))
     each = torch.arange(count)
     fit = encoder.first_fit([tokens], each, each)
@@ -98,7 +118,8 @@ def twinned(
     covers = (one.coverage * one.valid[..., None] for one in (tokens, target))
     variance = node_noise(target) ** 2
     weight = torch.minimum(*covers)
-    return Twinned(tokens, fit, entry, target.content, variance.expand_as(weight), weight)
+    variance = variance.expand_as(weight)
+    return Twinned(tokens, fit, entry, target.content, variance, weight, odd)
 
 
 class TwinTask:
@@ -194,12 +215,14 @@ class TwinTask:
         """Return a batch of pairs, and the scaled labels that it is to learn."""
         rows = [self._rows(self.pairs[i], rng) for i in entry]
         visits, deep = zip(*rows, strict=True)
-        batch = twinned(cast(Twins, self.model).encoder, visits, deep, entry)
+        encoder = cast(Twins, self.model).encoder
+        strange = self.twins.strange if self.twins.flux else 0.0
+        batch = twinned(encoder, visits, deep, entry, strange, rng)
         target = self.known[torch.from_numpy(entry)]
         if self.teacher is not None:
             said = encode(self.teacher, collate([[row] for row in deep]))[0]
             target = torch.where(torch.isfinite(target), target, torch.from_numpy(said).float())
-        return batch, target
+        return batch, torch.where(batch.strange[:, None], torch.nan, target)
 
     def _rows(self, pair: Pair, rng: np.random.Generator) -> tuple[PixelRow, PixelRow]:
         """A visit and its twin, varied."""
