@@ -58,7 +58,7 @@ NAMES = ("teff", "logg", "fe_h", "c_fe", "n_fe", "o_fe", "mg_fe", "al_fe", "si_f
 NAMES += ("mn_fe", "ni_fe")
 MODELS: dict[str, dict[str, Any]] = {
     "with_pairs": {},
-    "few_labels": {"teacher_epochs": 120},  # as many steps
+    "few_labels": {"teacher_epochs": 140},  # as many steps
     "labels_alone": {"flux": 0.0},  # of deeper spectra, not their flux
     "left_in": {"left_in": True},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,24 @@ def test_every_star_is_visited_as_often_as_is_asked(survey: str, tmp_path: Path)
         )
         assert len(own) == 4 * arms, star
     assert truth["star_id"].nunique() > 5
+
+
+def test_visits_that_no_file_could_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match="means of all transits"):
+        _config(surveys={"gaia_rvs": {"visits": 2}})
+    with pytest.raises(ValueError, match="visits"):
+        _config(surveys={"desi": {"visits": 17}})
+
+
+def test_a_sky_of_before_an_option_came_is_the_same(tmp_path: Path) -> None:
+    config, spectra = _config(surveys=ONLY_RVS), MadeUp(NEAR_INFRARED)
+    simulate(config, tmp_path, spectra=spectra)
+    card = tmp_path / "simulation.json"
+    old = json.loads(card.read_text())
+    for survey in old["config"]["surveys"].values():
+        del survey["visits"]
+    card.write_text(json.dumps(old))
+    assert simulate(config, tmp_path, spectra=spectra).written == 0
 
 
 def test_truth_names_every_spectrum(sky: Path, truth: pd.DataFrame) -> None:

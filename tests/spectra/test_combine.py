@@ -61,13 +61,35 @@ def test_detectors_have_levels_of_their_own():
     found, onto = combine([jumping(0.9), jumping(1.05)], jumping(1.2)), jumping(1.2)
     inside = found.good & (GRID > 5002.0) & (GRID < 5298.0)
     assert np.abs(found.flux / onto.flux - 1.0)[inside].max() < 2e-3
-    assert pieces(GRID, ~gap, 0.003) == [
-        slice(0, int(np.argmax(GRID >= 5170.0))),
-        slice(int(np.argmax(GRID >= 5170.0)), len(GRID)),
-    ]
-    assert len(pieces(GRID, ~gap, 0.01)) == 1
-    few = ~gap & (GRID < 5175.0)  # less than a width beyond the gap is no part of its own
-    assert len(pieces(GRID, few, 0.003)) == 1
+    assert pieces(GRID, ~gap, 0.003) == [slice(0, 1550), slice(1550, 3000)]
+    assert pieces(GRID, ~gap, 0.01) == [slice(0, 3000)]
+
+
+def test_what_is_narrow_is_no_piece_of_its_own():
+    """Wherever it lies, and whatever is bad before it; gaps are wider than 0.003, 150 pixels."""
+
+    def of(*used):
+        use = np.zeros(len(GRID), bool)
+        for low, high in used:
+            use[low:high] = True
+        return [(one.start, one.stop) for one in pieces(GRID, use, 0.003)]
+
+    assert of((600, 3000)) == of((250, 253), (600, 3000)) == [(0, 3000)]
+    assert of((0, 1000), (1400, 1401), (2999, 3000)) == [(0, 3000)]
+    assert of((0, 1000), (1400, 1402), (2000, 3000)) == [(0, 1700), (1700, 3000)]
+    assert of() == of((7, 8)) == [(0, 3000)]
+
+
+def test_far_from_any_pixel_of_the_visit_no_level_is_known():
+    gap = (GRID > 5120.0) & (GRID < 5180.0)
+    onto = visit(snr=15.0, seed=1)
+    onto = onto.replace(ivar=np.where(gap, 0.0, onto.ivar))
+    found = combine([visit(snr=60.0, seed=2)], onto)
+    assert not found.good[(GRID > 5129.0) & (GRID < 5171.0)].any()
+    assert found.good[~gap].all()
+    narrow = (GRID > 5150.0) & (GRID < 5160.0)
+    onto = onto.replace(ivar=np.where(narrow, 0.0, visit(snr=15.0).ivar))
+    assert combine([visit(snr=60.0, seed=2)], onto).good.all()
 
 
 def test_a_moving_star_comes_to_the_pixels_of_the_visit():

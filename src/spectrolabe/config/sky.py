@@ -123,7 +123,7 @@ class SurveyConfig(Strict):
     share: Share = 0.5
     magnitude: tuple[float, float] = (-10.0, 40.0)
     exposure: Positive = 1.0
-    visits: Annotated[int, Field(ge=0, le=20)] = 0
+    visits: Annotated[int, Field(ge=0, le=16)] = 0
 
 
 class SurveysConfig(Strict):
@@ -135,6 +135,14 @@ class SurveysConfig(Strict):
     gaia_rvs: SurveyConfig = SurveyConfig()
     lamost_lrs: SurveyConfig = SurveyConfig()
     sdss_boss: SurveyConfig = SurveyConfig()
+
+    @model_validator(mode="after")
+    def _mean_spectra(self) -> SurveysConfig:
+        if self.gaia_rvs.visits > 1:
+            raise ValueError(
+                "gaia_rvs.visits must be 0 or 1: its spectra are means of all transits"
+            )
+        return self
 
 
 class SkyConfig(Strict):

@@ -36,7 +36,6 @@ __all__ = ["Denoiser", "Made", "load_denoiser", "save_denoiser"]
 VERSION = 1
 BATCH = 16  # stars computed at once; never changes the result
 COVERED = 0.3  # of the kernels at a pixel, below which nothing is said of it
-NOISY = 0.5  # of the ivar around it, below which a pixel counts less for the level
 DEEPEST = 0.05  # of the continuum: what is left of a line where its level is looked for
 
 
@@ -190,9 +189,7 @@ class Denoiser:
         shape = np.maximum(1.0 + line, DEEPEST)
         flux = np.divide(seen.flux, shape, out=np.zeros(len(shape)), where=use)
         grid, width = rest_wavelength(seen), level_width(spectrum)
-        # pixels count alike but for noisy ones: ivar follows the noise where photons are few
-        typical = level_of(grid, seen.ivar, use.astype(float), width)
-        weight = np.where(use, shape**2 * np.minimum(1.0, seen.ivar / (NOISY * typical)), 0.0)
+        weight = np.where(use, shape**2, 0.0)  # not ivar, which is larger where noise is negative
         level = level_of(grid, flux, weight, width)
         variance = np.divide(1.0, seen.ivar * shape**2, out=np.zeros(len(shape)), where=use)
         parts = pieces(grid, use, width)

@@ -19,15 +19,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.table import Table
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 import spectrolabe
+from spectrolabe.config.sky import SkyConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS
 from spectrolabe.parallel import in_order
@@ -41,7 +43,6 @@ from spectrolabe.sky.population import draw_population
 from spectrolabe.sky.writers import Observed, Target
 
 if TYPE_CHECKING:
-    from spectrolabe.config.sky import SkyConfig
     from spectrolabe.sky.library import IntrinsicSpectra
 
 __all__ = ["TRUTH", "SimulationReport", "simulate"]
@@ -171,16 +172,22 @@ def _code(survey: str) -> int:
     return list(SURVEYS).index(survey)
 
 
+def _as_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of any time with the options that have come since, at their defaults."""
+    try:
+        return SkyConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
+
+
 def _opened(folder: Path, config: SkyConfig) -> bool:
     """Make the folder, or check that it holds this simulation; False where it is complete."""
     card = {"spectrolabe": spectrolabe.__version__, "config": config.model_dump(mode="json")}
     path = folder / CARD
     if path.is_file():
-        other = json.loads(path.read_text(encoding="utf-8"))
-        if other["config"] != card["config"]:
-            differ = [
-                key for key, value in card["config"].items() if other["config"].get(key) != value
-            ]
+        other = _as_now(json.loads(path.read_text(encoding="utf-8"))["config"])
+        if other != card["config"]:
+            differ = [key for key, value in card["config"].items() if other.get(key) != value]
             raise InputError(
                 folder,
                 expected="the simulation of this configuration, or a new folder",

@@ -18,6 +18,7 @@ __all__ = ["combine", "level_of", "level_width", "pieces"]
 
 WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
 ELEMENTS = 10.0  # that it has at least, of the resolution
+REACH = 0.5  # of that width, as far as which a level is known from the nearest pixel
 LEAST_LEVEL = 0.02  # of the median: below, what is left of a continuum says nothing of its level
 SAME = 1e-6  # of a pixel, within which grids are one
 
@@ -46,16 +47,18 @@ def pieces(wavelength: NDArray, use: NDArray, width: float) -> list[slice]:
     Returns
     -------
     list of slice
-        One or more that cover all pixels.
+        One or more that cover all pixels; they meet in the middle of gaps.
     """
-    x = np.log(wavelength)
     at = np.flatnonzero(use)
-    edges = [0]
-    for last, first in itertools.pairwise(at):
-        wide = x[first] - x[last] > width
-        if wide and min(x[last] - x[edges[-1]], x[at[-1]] - x[first]) > width:
-            edges.append(int(first))
-    return [slice(*edge) for edge in itertools.pairwise([*edges, len(x)])]
+    if not len(at):
+        return [slice(0, len(wavelength))]
+    x = np.log(wavelength)[at]
+    gaps = np.flatnonzero(np.diff(x) > width)
+    first, last = np.append(0, gaps + 1), np.append(gaps, len(at) - 1)
+    wide = np.flatnonzero(x[last] - x[first] > width)
+    middles = [0.5 * (x[last[k - 1]] + x[first[k]]) for k in wide[1:]]
+    edges = np.searchsorted(np.log(wavelength), middles).tolist()
+    return [slice(*edge) for edge in itertools.pairwise([0, *edges, len(wavelength)])]
 
 
 def level_of(wavelength: NDArray, flux: NDArray, weight: NDArray, width: float) -> NDArray:
@@ -93,7 +96,8 @@ def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:
     Returns
     -------
     Spectrum
-        With wavelength, frame, velocity and names of ``onto``. Pixels that none covers have ivar 0.
+        With wavelength, frame, velocity and names of ``onto``. Pixels that none covers, or
+        that are far from any good pixel of ``onto``, have ivar 0.
 
     Raises
     ------
@@ -132,5 +136,14 @@ def _level(grid: NDArray, flux: NDArray, ivar: NDArray, width: float) -> NDArray
         return np.zeros(len(grid))
     # one weight for all pixels: noisy ones shall not decide which lines are in the mean
     level = level_of(grid, flux, (ivar > 0).astype(float), width)
+    x = np.log(grid)
+    near = _distance(x, x[ivar > 0]) <= REACH * width
     typical = np.median(level[ivar > 0])
-    return np.where(level > LEAST_LEVEL * typical, level, 0.0) if typical > 0 else 0.0 * level
+    known = near & (level > LEAST_LEVEL * typical) & (typical > 0)
+    return np.where(known, level, 0.0)
+
+
+def _distance(x: NDArray, to: NDArray) -> NDArray:
+    """From each x to the nearest of some; both ascend."""
+    after = np.searchsorted(to, x).clip(max=len(to) - 1)
+    return np.minimum(np.abs(x - to[after]), np.abs(x - to[np.maximum(after - 1, 0)]))
