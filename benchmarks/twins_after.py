@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from twins_visits import Said, Test
 __all__ = ["MEMBERS", "ages", "clusters"]
 
 WIDE = ((8.0, 20.0), (20.0, 60.0))
-MEMBERS = 6  # visits of different members, that a cluster must have in a bin
+MEMBERS = 4  # visits of different members, that a cluster must have in a bin
+DRAWS = 50  # of the clusters, for errors
 ALIKE = ("fe_h", "mg_fe", "si_fe", "al_fe", "ca_fe", "mn_fe", "ni_fe")
 GIANT = 3.3  # log g below which a star is a giant
 EXACT = 1e-3  # uncertainty of the truth, times that of a good survey
@@ -34,30 +35,43 @@ def _each_star_once(test: Test, here: NDArray, rng: np.random.Generator) -> NDAr
 
 
 def clusters(test: Test, said: Mapping[str, Said]) -> str:
-    """Scatter of members about the median of their cluster, median over clusters."""
+    """Scatter of members about the median of their cluster, all clusters together."""
     names = np.asarray(test.columns["cluster_id"]).astype(str)
-    rng = np.random.default_rng(8)
-    groups = []
+    rng, groups = np.random.default_rng(8), []
     for low, high in WIDE:
-        here = (test.snr >= low) & (test.snr < high)
-        of = [
-            _each_star_once(test, here & (names == n), rng) for n in np.unique(names[names != ""])
-        ]
+        here = (test.snr >= low) & (test.snr < high) & (names != "")
+        of = [_each_star_once(test, here & (names == n), rng) for n in np.unique(names[here])]
         groups.append([rows for rows in of if len(rows) >= MEMBERS])
     rows = []
     for title, what in said.items():
         cells = [title]
         for found in groups:
-            spread = [[mad(what.mean[inside, NAMES.index(n)]) for n in ALIKE] for inside in found]
-            fe_h, mg_fe, *rest = np.median(spread, axis=0)
-            cells += [f"{fe_h:.3f}", f"{mg_fe:.3f}", f"{np.median(rest):.3f}"]
+            spread = [_about_medians(what, found, [name]) for name in ALIKE[:2]]
+            spread.append(_about_medians(what, found, ALIKE[2:]))
+            drawn = [
+                [_about_medians(what, [found[i] for i in again], n)
+                 for n in ([ALIKE[0]], [ALIKE[1]], ALIKE[2:])]
+                for again in rng.integers(0, len(found), (DRAWS, len(found)))
+            ]  # fmt: skip
+            cells += [
+                f"{value:.3f} ± {error:.3f}"
+                for value, error in zip(spread, np.std(drawn, axis=0), strict=True)
+            ]
         rows.append(cells)
-    count = [sum(map(len, found)) for found in groups]
     head = ["", *(f"{label}, {bin_}" for bin_ in HEAD for label in ("[Fe/H]", "[Mg/Fe]", "other"))]
-    sizes = " and ".join(
-        f"{n} visits of {len(g)} clusters" for n, g in zip(count, groups, strict=True)
-    )
+    sizes = " and ".join(f"{sum(map(len, g))} visits of {len(g)} clusters" for g in groups)
     return f"{sizes}.\n\n{table(head, rows)}"
+
+
+def _about_medians(what: Said, groups: Sequence[NDArray], names: Sequence[str]) -> float:
+    """1.4826 MAD about medians of groups, for medians having taken part; median over labels."""
+    columns = [NAMES.index(name) for name in names]
+    left = [
+        (what.mean[rows][:, columns] - np.median(what.mean[rows][:, columns], axis=0))
+        * np.sqrt(len(rows) / (len(rows) - 1.0))
+        for rows in groups
+    ]
+    return float(np.median([1.4826 * np.median(np.abs(x)) for x in np.concatenate(left).T]))
 
 
 def ages(test: Test, said: Mapping[str, Said]) -> str:

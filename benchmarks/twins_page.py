@@ -104,7 +104,9 @@ def _scatter(test: Test, said: dict[str, Said], limit: NDArray) -> str:
 def _gain(test: Test, said: dict[str, Said]) -> str:
     """Scatter with pairs over that without, and its error by stars drawn again."""
     rng, rows = np.random.default_rng(5), []
-    stars = np.unique([one.star_id for one in test.visits], return_inverse=True)[1]
+    clusters_ = np.asarray(test.columns["cluster_id"]).astype(str)
+    names = [c or one.star_id for c, one in zip(clusters_, test.visits, strict=True)]
+    stars = np.unique(names, return_inverse=True)[1]
     for begin, title in (("few labels, ", "few labels"), ("", "a fifth")):
         errors = [said[f"{begin}{x} pairs"].mean - test.truth for x in ("with", "without")]
         for name in (*MAIN, "others"):
@@ -265,8 +267,9 @@ no such spectra. *Without pairs* it has learnt the labels of a fifth of the star
 {sizes["with_pairs"]} (*few labels*: a twentieth, {sizes["few_labels"]}), from single visits;
 *with pairs* also from visits of all others, whose labels are what the model without pairs says of
 the mean of their other visits, and the flux of that mean; *no flux*: these labels alone; *left in*:
-that mean has the visit in it. All are recalibrated on other stars. How passes, rates and weights
-were chosen: [twins_choice.md](twins_choice.md). These stars were looked at once, for this page.
+that mean has the visit in it. All are recalibrated on other stars, a fifth of which have labels.
+How passes, rates and weights were chosen: [twins_choice.md](twins_choice.md). These stars were
+looked at once, for this page.
 
 {remarks("summary")}
 
@@ -280,8 +283,8 @@ among them. *Limit*: as on [unified.md](unified.md), of one visit, for {LIMITED}
 
 {_scatter(test, said, limit)}
 
-Do pairs win? Scatter with them over that without; errors by drawing
-the stars again ({DRAWS} times).
+Do pairs win? Scatter with them over that without; errors by drawing the test stars again, clusters
+as one ({DRAWS} times): another training would differ, too.
 
 {_gain(test, said)}
 
@@ -314,7 +317,8 @@ the true ones, 1 if none is too shallow, and 1.4826 MAD of their errors; visits 
 {rare(test, denoisers)}
 
 Emission lines of one and a half times the width of the line-spread function, added to {FLUXED}
-visits at random wavelengths: what share of their light is left, median and central 68 per cent.
+visits at random wavelengths: what share of them is left where they are (the projection on the line,
+above a hundredth of its height), median and central 68 per cent.
 Height in units of the noise of a pixel.
 
 {emission(test, denoisers)}
@@ -323,7 +327,8 @@ Height in units of the noise of a pixel.
             f"""## What for: clusters, and ages of giants
 
 Simulated clusters are of one composition, so that all scatter is error. One visit of each member;
-1.4826 MAD about the median of the cluster, median over clusters with {MEMBERS} visits or more:
+1.4826 MAD about the median of the cluster, of clusters with {MEMBERS} visits or more; errors by
+drawing clusters again:
 {clusters(test, said)}
 
 Ages of giants by `ages-giants`, from labels and their uncertainties: median and 1.4826 MAD of the

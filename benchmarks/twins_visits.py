@@ -26,6 +26,7 @@ __all__ = ["BINS", "MAIN", "OTHERS", "Said", "Test"]
 BINS = ((8.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, 40.0), (40.0, 60.0))
 MAIN = ("teff", "logg", "fe_h", "mg_fe")
 OTHERS = tuple(name for name in NAMES if name not in MAIN)
+LEAST, MOST = 5.0, 60.0  # S/N of visits
 LONG = 1000.0  # times the exposure, of spectra without noise
 
 
@@ -38,8 +39,10 @@ class Test:
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Visits with twins."""
-        return [one for one in pairs_of(self.store, range(len(self.store))) if one.others]
+        """Visits with twins, of the S/N that is looked at."""
+        snr = self.store.column("snr")
+        found = pairs_of(self.store, range(len(self.store)))
+        return [one for one in found if one.others and LEAST <= snr[one.visit] < MOST]
 
     @cached_property
     def snr(self) -> NDArray:

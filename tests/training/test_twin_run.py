@@ -18,7 +18,7 @@ from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter
 from spectrolabe.training.strange import strange_factor
 from spectrolabe.training.transfer import continued, read_start
-from spectrolabe.training.twin_run import read_visits, train_twins
+from spectrolabe.training.twin_run import error_factor, read_visits, train_twins
 from spectrolabe.training.twin_task import TwinTask
 from tests.models.compact import LABELS, flux_of
 from tests.models.test_token_pixels import row_of
@@ -183,3 +183,23 @@ def test_pairs_are_strange_on_both_sides_and_say_nothing_of_labels_then(store):
     for visit, deep in zip(moved[0][odd.strange], moved[1][odd.strange], strict=True):
         if visit.std() > 0.05:  # far above what the noise of a visit is changed by
             assert torch.corrcoef(torch.stack([visit, deep]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("misstated", [0.95, 1.0, 1.05])
+@pytest.mark.parametrize("right", [0.7, 1.0, 1.8])
+def test_errors_of_flux_are_set_right_beside_noise_that_is_stated_a_little_wrong(right, misstated):
+    """Of visits of S/N 10 to 150 whose denoised flux is good to 0.3 per cent."""
+    rng, count = np.random.default_rng(1), 400_000
+    noise = 1.0 / np.exp(rng.uniform(np.log(10.0), np.log(150.0), count))
+    own, of_visit, of_twins = (
+        size * rng.normal(size=count) for size in (0.003, noise, 0.7 * noise)
+    )
+    stated = np.full(count, (0.003 / right) ** 2)
+    found = error_factor(
+        of_visit - of_twins,
+        own - of_twins,
+        (misstated * noise) ** 2,
+        stated,
+        (misstated * 0.7 * noise) ** 2,
+    )
+    assert found == pytest.approx(right, rel=0.15)

@@ -38,6 +38,7 @@ __all__ = [
     "TEACHER",
     "Visits",
     "calibrated",
+    "error_factor",
     "first_alone",
     "learnt_from",
     "read_visits",
@@ -47,6 +48,9 @@ __all__ = [
 DENOISER_FOLDER, TEACHER = "denoiser", "teacher"  # of a run
 REFERENCES = 3000  # visits kept for the coverage
 BATCH = 32
+TOLD = 0.1  # of the twins' noise, in variance, from which an error of the flux can be told
+CLEAREST = 0.1  # share of the pixels that count even so
+FACTORS = (0.3, 5.0)  # of errors of flux
 
 
 class Visits(NamedTuple):
@@ -269,12 +273,22 @@ def _save_denoiser(
     save_denoiser(Denoiser(estimator, learnt.decoder, scales, {**card, "unseen": unseen}), folder)
 
 
+class _Errors(NamedTuple):
+    """Pixels of visits of one survey: differences from the mean of their twins, and variances."""
+
+    raw: NDArray
+    made: NDArray
+    visit: NDArray
+    own: NDArray
+    twins: NDArray
+
+
 @torch.inference_mode()
 def _flux_errors(
     denoiser: Denoiser, visits: Visits
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Factor of the errors of flux by survey, from visits and the mean of their twins."""
-    found: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    found: dict[str, list[_Errors]] = {}
     for pair in visits.pairs:
         if not pair.others:
             continue
@@ -282,23 +296,44 @@ def _flux_errors(
         (((made, sigma, _),),) = denoiser.made([[visit]])  # the level of the twin is the visit's
         use = made.good & deep.good
         if use.any():
-            error = (made.flux - deep.flux)[use].astype(float)
-            found.setdefault(visit.survey, []).append((error, sigma[use], deep.ivar[use]))
+            raw, after = ((one.flux - deep.flux)[use].astype(float) for one in (visit, made))
+            variances = 1.0 / visit.ivar[use], sigma[use] ** 2, 1.0 / deep.ivar[use]
+            found.setdefault(visit.survey, []).append(_Errors(raw, after, *variances))
     scales, unseen = {"": 1.0}, {}
     for survey, parts in found.items():
-        error, own, deep_ = (np.concatenate(part) for part in zip(*parts, strict=True))
-        scales[survey] = _factor(error, own**2, 1.0 / deep_)
+        together = _Errors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        scales[survey] = error_factor(*together)
         unseen[survey] = {"visits": len(parts), "sigma_scale": scales[survey]}
     if len(scales) > 1:
         scales[""] = float(np.median([x for name, x in scales.items() if name]))
     return scales, unseen
 
 
-def _factor(error: NDArray, variance: NDArray, noise: NDArray) -> float:
-    """By which errors must grow, so that with the noise of the target they are right."""
-    low, high = 0.05, 20.0
+def error_factor(
+    raw: NDArray, made: NDArray, visit: NDArray, own: NDArray, twins: NDArray
+) -> float:
+    """Return by which errors of denoised flux must grow to be right beside the twins' noise.
+
+    That noise is first measured, on the visits as they were recorded: a few per cent of error in it
+    would be many times what is looked for. Pixels where it is least count.
+
+    Parameters
+    ----------
+    raw, made : ndarray, shape (N,)
+        Recorded and denoised flux less that of the twins.
+    visit, own, twins : ndarray, shape (N,)
+        Stated variances of the recorded and of the denoised flux, and of the twins.
+
+    Returns
+    -------
+    float
+        Within `FACTORS`.
+    """
+    noise = twins * scale_of(raw / np.sqrt(visit + twins)) ** 2
+    use = own >= min(TOLD, float(np.quantile(own / noise, 1.0 - CLEAREST))) * noise
+    low, high = FACTORS
     for _ in range(30):
         middle = float(np.sqrt(low * high))
-        inside = scale_of(error / np.sqrt(middle**2 * variance + noise))
+        inside = scale_of(made[use] / np.sqrt(middle**2 * own[use] + noise[use]))
         low, high = (middle, high) if inside > 1.0 else (low, middle)
     return middle
