@@ -268,8 +268,7 @@ no such spectra. *Without pairs* it has learnt the labels of a fifth of the star
 *with pairs* also from visits of all others, whose labels are what the model without pairs says of
 the mean of their other visits, and the flux of that mean; *no flux*: these labels alone; *left in*:
 that mean has the visit in it. All are recalibrated on other stars, a fifth of which have labels.
-How passes, rates and weights were chosen: [twins_choice.md](twins_choice.md). These stars were
-looked at once, for this page.
+These stars were looked at once, for this page.
 
 {remarks("summary")}
 

@@ -22,7 +22,7 @@ from spectrolabe.models.checkpoint import load
 from spectrolabe.models.denoiser import Denoiser, load_denoiser, save_denoiser
 from spectrolabe.models.flux_decoder import FluxDecoder
 from spectrolabe.models.observed import Observed
-from spectrolabe.models.released import find_model
+from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.broadening import FWHM
 from spectrolabe.spectra.combine import combine
@@ -153,6 +153,22 @@ def test_errors_hold_the_noise_of_the_level(folder):
     for one in made:
         both = np.hypot(one.sigma, one.level_sigma)[use]
         np.testing.assert_allclose(one.spectrum.ivar[use], both**-2.0, rtol=1e-5)
+
+
+def test_a_line_that_no_star_has_stays_where_it_is():
+    """By the released denoiser; looked for at the line, for the level takes up what is lost."""
+    denoiser = load_denoiser(find_model("default", DENOISER))
+    visits, _ = observed([0, 1, 2, 3], 25.0, np.random.default_rng(6))
+    kept = []
+    for at, one in zip((4900.0, 5250.0, 5600.0, 6050.0), visits, strict=True):
+        sigma = one.flux[np.argmin(np.abs(one.wavelength - at))] / 25.0
+        line = 20.0 * sigma * np.exp(-0.5 * ((one.wavelength - at) / 2.0) ** 2)
+        bright = one.replace(flux=np.where(one.good, one.flux + line, 0.0))
+        (plain,), (found,) = denoiser.denoise([[one], [bright]])
+        use = plain.good & found.good & (line > 0.01 * line.max())
+        kept.append(np.sum((found.flux - plain.flux)[use] * line[use]) / np.sum(line[use] ** 2))
+    assert np.median(kept) > 0.7, kept
+    assert max(kept) < 1.2, kept
 
 
 def test_stars_beside_it_and_batches_change_nothing(folder):
