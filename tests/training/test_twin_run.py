@@ -16,9 +16,10 @@ from spectrolabe.models.flux_decoder import NodeFlux, flux_loss
 from spectrolabe.models.pixels import collate
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter
+from spectrolabe.training.flux_errors import error_factor
 from spectrolabe.training.strange import strange_factor
 from spectrolabe.training.transfer import continued, read_start
-from spectrolabe.training.twin_run import error_factor, read_visits, train_twins
+from spectrolabe.training.twin_run import read_visits, train_twins
 from spectrolabe.training.twin_task import TwinTask
 from tests.models.compact import LABELS, flux_of
 from tests.models.test_token_pixels import row_of
@@ -189,7 +190,7 @@ def test_pairs_are_strange_on_both_sides_and_say_nothing_of_labels_then(store):
 @pytest.mark.parametrize("right", [0.7, 1.0, 1.8])
 def test_errors_of_flux_are_set_right_beside_noise_that_is_stated_a_little_wrong(right, misstated):
     """Of visits of S/N 10 to 150 whose denoised flux is good to 0.3 per cent."""
-    rng, count = np.random.default_rng(1), 400_000
+    rng, count = np.random.default_rng(1), 100_000
     noise = 1.0 / np.exp(rng.uniform(np.log(10.0), np.log(150.0), count))
     own, of_visit, of_twins = (
         size * rng.normal(size=count) for size in (0.003, noise, 0.7 * noise)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from spectrolabe import __version__
@@ -27,18 +26,17 @@ from spectrolabe.models.pixels import collate, row_of
 from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.spectra.store import Store
 from spectrolabe.training.data import open_stores, place_of, used_rows, widened
-from spectrolabe.training.denoiser import scale_of
+from spectrolabe.training.flux_errors import flux_errors
 from spectrolabe.training.loop import begin, learn
 from spectrolabe.training.transfer import Start, continued, read_start
 from spectrolabe.training.twin_task import Twins, TwinTask
-from spectrolabe.training.twins import Pair, deeper, pairs_of
+from spectrolabe.training.twins import Pair, pairs_of
 
 __all__ = [
     "DENOISER_FOLDER",
     "TEACHER",
     "Visits",
     "calibrated",
-    "error_factor",
     "first_alone",
     "learnt_from",
     "read_visits",
@@ -48,9 +46,6 @@ __all__ = [
 DENOISER_FOLDER, TEACHER = "denoiser", "teacher"  # of a run
 REFERENCES = 3000  # visits kept for the coverage
 BATCH = 32
-TOLD = 0.1  # of the twins' noise, in variance, from which an error of the flux can be told
-CLEAREST = 0.1  # share of the pixels that count even so
-FACTORS = (0.3, 5.0)  # of errors of flux
 
 
 class Visits(NamedTuple):
@@ -268,72 +263,6 @@ def _save_denoiser(
         "training_data": {"spectra": estimator.card["training_data"]["spectra"]},
     }
     made = Denoiser(estimator, learnt.decoder, {"": 1.0}, card)
-    scales, unseen = _flux_errors(made, visits)
+    scales, unseen = flux_errors(made, visits.store, visits.pairs)
     folder = output / DENOISER_FOLDER
     save_denoiser(Denoiser(estimator, learnt.decoder, scales, {**card, "unseen": unseen}), folder)
-
-
-class _Errors(NamedTuple):
-    """Pixels of visits of one survey: differences from the mean of their twins, and variances."""
-
-    raw: NDArray
-    made: NDArray
-    visit: NDArray
-    own: NDArray
-    twins: NDArray
-
-
-@torch.inference_mode()
-def _flux_errors(
-    denoiser: Denoiser, visits: Visits
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Factor of the errors of flux by survey, from visits and the mean of their twins."""
-    found: dict[str, list[_Errors]] = {}
-    for pair in visits.pairs:
-        if not pair.others:
-            continue
-        visit, deep = deeper(visits.store, pair)
-        (((made, sigma, _),),) = denoiser.made([[visit]])  # the level of the twin is the visit's
-        use = made.good & deep.good
-        if use.any():
-            raw, after = ((one.flux - deep.flux)[use].astype(float) for one in (visit, made))
-            variances = 1.0 / visit.ivar[use], sigma[use] ** 2, 1.0 / deep.ivar[use]
-            found.setdefault(visit.survey, []).append(_Errors(raw, after, *variances))
-    scales, unseen = {"": 1.0}, {}
-    for survey, parts in found.items():
-        together = _Errors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        scales[survey] = error_factor(*together)
-        unseen[survey] = {"visits": len(parts), "sigma_scale": scales[survey]}
-    if len(scales) > 1:
-        scales[""] = float(np.median([x for name, x in scales.items() if name]))
-    return scales, unseen
-
-
-def error_factor(
-    raw: NDArray, made: NDArray, visit: NDArray, own: NDArray, twins: NDArray
-) -> float:
-    """Return by which errors of denoised flux must grow to be right beside the twins' noise.
-
-    That noise is first measured, on the visits as they were recorded: a few per cent of error in it
-    would be many times what is looked for. Pixels where it is least count.
-
-    Parameters
-    ----------
-    raw, made : ndarray, shape (N,)
-        Recorded and denoised flux less that of the twins.
-    visit, own, twins : ndarray, shape (N,)
-        Stated variances of the recorded and of the denoised flux, and of the twins.
-
-    Returns
-    -------
-    float
-        Within `FACTORS`.
-    """
-    noise = twins * scale_of(raw / np.sqrt(visit + twins)) ** 2
-    use = own >= min(TOLD, float(np.quantile(own / noise, 1.0 - CLEAREST))) * noise
-    low, high = FACTORS
-    for _ in range(30):
-        middle = float(np.sqrt(low * high))
-        inside = scale_of(made[use] / np.sqrt(middle**2 * own[use] + noise[use]))
-        low, high = (middle, high) if inside > 1.0 else (low, middle)
-    return middle
