@@ -29,6 +29,7 @@ from spectrolabe.training.twin_run import Visits, read_visits
 from spectrolabe.training.twin_task import Twinned, Twins, TwinTask
 from spectrolabe.validation.metrics import mad
 from twins import NAMES, config_of, labels_of, stores
+from twins_visits import BINS
 
 __all__ = ["main"]
 
@@ -46,7 +47,6 @@ PAIRS: dict[str, dict[str, Any]] = {
 }
 DRAWS = 50
 KNOWN = "no flux, the true labels of all stars"
-BINS = ((8.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, 40.0), (40.0, 60.0))
 Kept = dict[int, list[tuple[Twinned, torch.Tensor]]]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spectrolabe.models.estimator import Estimator
 from spectrolabe.sky.instruments import SURVEYS, Faults, SkyInstrument
 from spectrolabe.sky.intrinsic import intrinsic_spectra
-from spectrolabe.sky.observing import observe_star
+from spectrolabe.sky.observing import normal_noise, observe_star
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.combine import combine
 from spectrolabe.spectra.store import Store
@@ -83,7 +83,7 @@ class Test:
         for i, one in zip(chosen, exact, strict=True):
             visit = self.visits[i]
             sigma = np.where(visit.good, visit.ivar, np.inf) ** -0.5
-            noise = sigma * correlated(len(visit), correlation, rng)
+            noise = sigma * normal_noise(len(visit), correlation, rng)
             use = visit.good & one.good
             found.append(
                 visit.replace(
@@ -120,16 +120,6 @@ class Said:
         """Ask a model."""
         posterior = model.predict(stars).select(NAMES)
         return cls(posterior.mean, posterior.sigma)
-
-
-def correlated(count: int, correlation: float, rng: np.random.Generator) -> NDArray:
-    """Normal numbers, Gaussian-smoothed as a resampling leaves them."""
-    white = rng.normal(size=count)
-    if not correlation:
-        return white
-    at = np.arange(-8, 9)
-    kernel = np.exp(-0.5 * (at / correlation) ** 2)
-    return np.convolve(white, kernel / np.sqrt(np.sum(kernel**2)), mode="same")
 
 
 def _without_noise(work: Path, visits: Sequence[Spectrum]) -> list[Spectrum]:

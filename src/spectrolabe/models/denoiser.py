@@ -27,8 +27,7 @@ from spectrolabe.models.released import DENOISER, find_model
 from spectrolabe.models.token_pixels import NodeLine
 from spectrolabe.models.tokens import tokenise
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.combine import level_of, level_width, pieces
-from spectrolabe.spectra.continuum import continuum_error
+from spectrolabe.spectra.combine import level_error, level_of, level_width
 from spectrolabe.spectra.spectrum import PRODUCT
 
 __all__ = ["Denoiser", "Made", "load_denoiser", "save_denoiser"]
@@ -192,13 +191,7 @@ class Denoiser:
         weight = np.where(use, shape**2, 0.0)  # not ivar, which is larger where noise is negative
         level = level_of(grid, flux, weight, width)
         variance = np.divide(1.0, seen.ivar * shape**2, out=np.zeros(len(shape)), where=use)
-        parts = pieces(grid, use, width)
-        of_level = np.concatenate(
-            [
-                continuum_error(grid[p], (flux - level)[p], variance[p], weight[p], width)
-                for p in parts
-            ]
-        ) * (1.0 + line)
+        of_level = (1.0 + line) * level_error(grid, flux - level, variance, weight, width)
         scale = self.sigma_scale.get(spectrum.survey, self.sigma_scale[""])
         sigma = np.abs(level) * error * scale
         known = use & np.isfinite(sigma) & (sigma > 0) & np.isfinite(of_level)

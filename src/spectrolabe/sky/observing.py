@@ -22,7 +22,7 @@ from spectrolabe.spectra.observe import Instrument, observation_operator
 from spectrolabe.spectra.spectrum import Frame
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT, doppler_shift
 
-__all__ = ["ArmExposure", "Exposure", "Reason", "observe_star"]
+__all__ = ["ArmExposure", "Exposure", "Reason", "normal_noise", "observe_star"]
 
 PLANCK, LIGHT = 6.62607015e-27, 2.99792458e10  # erg s, cm/s
 RSUN, KPC = 6.957e10, 3.0856775814913673e21  # cm (IAU 2015 resolution B3)
@@ -421,7 +421,7 @@ def _record(
     transmission = np.exp(-depth)
     star_light = np.maximum(flux, 0.0) * response
     variance = star_light * transmission + sky + _read_variance(instrument)
-    noise = _noise(count, instrument.correlation, rng) * np.sqrt(variance)
+    noise = normal_noise(count, instrument.correlation, rng) * np.sqrt(variance)
     noise += _sky_error(sky, faults.sky_residual, rng)
     # tellurics are divided out, and a little wrongly
     wrong = np.exp(faults.telluric_residual * rng.normal() * depth)
@@ -456,8 +456,20 @@ def _record(
     )
 
 
-def _noise(count: int, correlation: float, rng: np.random.Generator) -> NDArray:
-    """Normal numbers of variance 1, correlated as a resampling leaves them."""
+def normal_noise(count: int, correlation: float, rng: np.random.Generator) -> NDArray:
+    """Return normal numbers of variance 1, correlated as a resampling leaves them.
+
+    Parameters
+    ----------
+    count : int
+    correlation : float
+        Sigma of the Gaussian that smooths them, pixels.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray, shape (count,)
+    """
     white = rng.normal(size=count)
     if not correlation:
         return white

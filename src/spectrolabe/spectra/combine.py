@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
-from spectrolabe.spectra.continuum import running_continuum
+from spectrolabe.spectra.continuum import continuum_error, running_continuum
 from spectrolabe.spectra.observe import resample
 from spectrolabe.spectra.spectrum import Spectrum
 from spectrolabe.spectra.wavelength import to_rest_frame
 
-__all__ = ["combine", "level_of", "level_width", "pieces"]
+__all__ = ["combine", "level_error", "level_of", "level_width", "pieces"]
 
 WIDTH = 0.003  # of the running mean by which levels are compared, in ln(wavelength)
 ELEMENTS = 10.0  # that it has at least, of the resolution
@@ -78,6 +78,27 @@ def level_of(wavelength: NDArray, flux: NDArray, weight: NDArray, width: float) 
     return np.concatenate(
         [running_continuum(wavelength[p], flux[p], weight[p], width) for p in parts]
     )
+
+
+def level_error(
+    wavelength: NDArray, residual: NDArray, variance: NDArray, weight: NDArray, width: float
+) -> NDArray:
+    """Return the standard deviation of `level_of`, `continuum_error` of each of the `pieces`.
+
+    Parameters
+    ----------
+    wavelength, residual, variance, weight : ndarray, shape (M,)
+    width : float
+
+    Returns
+    -------
+    ndarray, shape (M,)
+    """
+    parts = pieces(wavelength, weight > 0, width)
+    errors = [
+        continuum_error(wavelength[p], residual[p], variance[p], weight[p], width) for p in parts
+    ]
+    return np.concatenate(errors)
 
 
 def combine(spectra: Sequence[Spectrum], onto: Spectrum) -> Spectrum:

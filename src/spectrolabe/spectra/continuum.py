@@ -127,17 +127,12 @@ def continuum_error(
 def _line_variance(nodes: NDArray, moments: list[NDArray], noise: list[NDArray]) -> NDArray:
     """Variance at each node of the line of `_local_line`; ``noise`` are moments of its terms."""
     kernel = _kernel(float(nodes[-1]))
-    total, x1, x2 = (apply(kernel, m) for m in moments)
+    known, total, mean_x, spread = _spread(kernel, moments)
     v, vx, vxx = (apply(kernel.power(2), m) for m in noise)
-    known = total > 0
-    safe = np.where(known, total, 1.0)
-    mean_x = x1 / safe
-    spread = np.maximum(x2 / safe - mean_x**2, 0.0)
-    tilt = (nodes - mean_x) / (spread + SLOPE_PRIOR)  # a pixel counts 1 + tilt (x - mean_x)
+    tilt = (nodes - mean_x) / spread  # a pixel counts 1 + tilt (x - mean_x)
     level = 1.0 - tilt * mean_x
-    return np.where(
-        known, (level**2 * v + 2.0 * level * tilt * vx + tilt**2 * vxx) / safe**2, np.inf
-    )
+    variance = (level**2 * v + 2.0 * level * tilt * vx + tilt**2 * vxx) / total**2
+    return np.where(known, variance, np.inf)
 
 
 def _bins(x: NDArray) -> tuple[NDArray, sp.csr_array]:
@@ -168,13 +163,21 @@ def _kernel(end: float) -> sp.csr_array:
 def _local_line(nodes: NDArray, moments: list[NDArray]) -> NDArray:
     """Value at each node of the straight line fitted under a Gaussian around it."""
     kernel = _kernel(float(nodes[-1]))
-    total, x1, x2, f, xf = (apply(kernel, m) for m in moments)
-    known = total > 0
-    safe = np.where(known, total, 1.0)
-    mean_x, mean_f = x1 / safe, f / safe
-    spread = np.maximum(x2 / safe - mean_x**2, 0.0)
-    slope = (xf / safe - mean_x * mean_f) / (spread + SLOPE_PRIOR)
+    known, total, mean_x, spread = _spread(kernel, moments[:3])
+    mean_f, mean_xf = (apply(kernel, m) / total for m in moments[3:])
+    slope = (mean_xf - mean_x * mean_f) / spread
     return _bridged(nodes, mean_f + slope * (nodes - mean_x), known)
+
+
+def _spread(
+    kernel: sp.csr_array, moments: list[NDArray]
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Where weight is in reach of each node; its sum (1 if none), centre, and squared spread."""
+    total, x1, x2 = (apply(kernel, m) for m in moments)
+    known = total > 0
+    total = np.where(known, total, 1.0)
+    mean_x = x1 / total
+    return known, total, mean_x, np.maximum(x2 / total - mean_x**2, 0.0) + SLOPE_PRIOR
 
 
 def _bridged(nodes: NDArray, values: NDArray, known: NDArray) -> NDArray:

@@ -31,7 +31,7 @@ from spectrolabe.training.twins import Pair, deeper, noisier, split_noise
 __all__ = ["TwinTask", "Twinned", "Twins", "twinned"]
 
 LEAST_SPLIT, MOST_SPLIT = 0.5, 4.0  # of the noise, that is added where it is split
-EMISSION = 0.3  # share of strange visits that have emission lines, besides
+EMISSION = 0.3  # of the share that is strange: visits that have emission lines
 MOST_KEPT = 40_000  # spectra with their fits: 0.2 to 0.5 MB each
 
 
@@ -101,10 +101,11 @@ def twinned(
     count = len(visits)
     pixels = collate([[row] for row in (*visits, *deep)])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    factor = strange_factor(pixels, 1.0, EMISSION, rng, generator)[:count]
-    odd = torch.from_numpy(rng.random(count) < strange)
-    factor = torch.where(odd[:, None], factor, 1.0).repeat(2, 1)
-    both = tokenise(replace(pixels, flux=pixels.flux * factor))  # tokens at the same places
+    seen = collate([[row] for row in visits])
+    factor = strange_factor(seen, strange, EMISSION * strange, rng, generator)
+    odd = (factor != 1.0).any(dim=1)
+    flux = pixels.flux * factor.repeat(2, 1)
+    both = tokenise(replace(pixels, flux=flux))  # tokens at the same places
     tokens, target = (rows_of(both, torch.arange(k * count, (k + 1) * count)) for k in (0, 1))
     each = torch.arange(count)
     fit = encoder.first_fit([tokens], each, each)
