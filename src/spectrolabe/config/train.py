@@ -307,7 +307,7 @@ class TwinsConfig(Strict):
     noise : float
         Most noise that is added to a visit, in units of its own.
     strange : float
-        Share of visits that, with their twins, are given structure that no star has: flux alone is
+        Copies of visits and their twins, per visit, with structure that no star has: flux alone is
         learnt from them, that a denoiser does not paint over what it does not know.
     channels : int
         Of the network along the nodes.

@@ -31,7 +31,7 @@ from spectrolabe.training.twins import Pair, deeper, noisier, split_noise
 __all__ = ["TwinTask", "Twinned", "Twins", "twinned"]
 
 LEAST_SPLIT, MOST_SPLIT = 0.5, 4.0  # of the noise, that is added where it is split
-EMISSION = 0.3  # of the share that is strange: visits that have emission lines
+ODD, EMISSION = 0.8, 0.4  # of strange copies: shares that have structure, and emission lines
 MOST_KEPT = 40_000  # spectra with their fits: 0.2 to 0.5 MB each
 
 
@@ -71,8 +71,6 @@ class Twinned(NamedTuple):
         Numbers of the pairs.
     content, variance, weight : Tensor, shape (B, T, NODES)
         Of the deeper spectrum: content of its tokens, variance of its noise, what a node counts.
-    strange : Tensor, shape (B,), bool
-        Both spectra have structure that the star has not: they say nothing of its labels.
     """
 
     tokens: Tokens
@@ -81,7 +79,6 @@ class Twinned(NamedTuple):
     content: Tensor
     variance: Tensor
     weight: Tensor
-    strange: Tensor
 
 
 @torch.no_grad()
@@ -90,22 +87,23 @@ def twinned(
     visits: Sequence[PixelRow],
     deep: Sequence[PixelRow],
     entry: NDArray,
-    strange: float,
     rng: np.random.Generator,
+    *,
+    strange: bool = False,
 ) -> Twinned:
     """Return a batch of pairs; the deeper spectra are in the pixels of the visits.
 
-    A share ``strange`` of them has the same random structure in both; see
+    Those of a strange batch have the same random structure in both; see
     `spectrolabe.training.strange`.
     """
     count = len(visits)
     pixels = collate([[row] for row in (*visits, *deep)])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    seen = collate([[row] for row in visits])
-    factor = strange_factor(seen, strange, EMISSION * strange, rng, generator)
-    odd = (factor != 1.0).any(dim=1)
-    flux = pixels.flux * factor.repeat(2, 1)
-    both = tokenise(replace(pixels, flux=flux))  # tokens at the same places
+    if strange:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        seen = collate([[row] for row in visits])
+        factor = strange_factor(seen, ODD, EMISSION, rng, generator)
+        pixels = replace(pixels, flux=pixels.flux * factor.repeat(2, 1))
+    both = tokenise(pixels)  # tokens at the same places
     tokens, target = (rows_of(both, torch.arange(k * count, (k + 1) * count)) for k in (0, 1))
     each = torch.arange(count)
     fit = encoder.first_fit([tokens], each, each)
@@ -120,7 +118,7 @@ def twinned(
     variance = node_noise(target) ** 2
     weight = torch.minimum(*covers)
     variance = variance.expand_as(weight)
-    return Twinned(tokens, fit, entry, target.content, variance, weight, odd)
+    return Twinned(tokens, fit, entry, target.content, variance, weight)
 
 
 class TwinTask:
@@ -164,14 +162,15 @@ class TwinTask:
         self.teacher = None if teacher is None else teacher.eval()
         self.kept: dict[int, list[tuple[Twinned, Tensor]]] = {}
         versions = config.augmentation.versions
-        if not 1 <= versions <= MOST_KEPT // max(1, len(self.pairs)):
+        self.strange = round(self.twins.strange * len(self.pairs)) if self.twins.flux else 0
+        self.spectra = len(self.pairs) + self.strange
+        if not 1 <= versions <= MOST_KEPT // max(1, self.spectra):
             raise InputError(
                 "augmentation.versions",
-                expected=f"1 to {MOST_KEPT // max(1, len(self.pairs))} for {len(self.pairs):,}"
-                " visits: all are kept",
+                expected=f"1 to {MOST_KEPT // max(1, self.spectra)} for {self.spectra:,}"
+                " visits, strange copies among them: all are kept",
                 found=str(versions),
             )
-        self.spectra = len(self.pairs)
         self.steps = math.ceil(self.spectra / config.training.batch_size)
 
     def losses(self, run: Run, rng: np.random.Generator) -> Iterator[Tensor]:
@@ -200,9 +199,12 @@ class TwinTask:
         version = epoch % self.config.augmentation.versions
         if version not in self.kept:
             own = np.random.default_rng([self.config.training.seed, version, 2**31])
+            every = np.arange(len(self.pairs))
+            copied = own.permutation(len(self.pairs))[: self.strange]
             self.kept[version] = [
-                self.made(entry, own)
-                for entry in _of_one_length(self.store, self.pairs, self.size, own)
+                self.made(entry, own, strange=strange)
+                for numbers, strange in ((every, False), (copied, True))
+                for entry in _of_one_length(self.store, self.pairs, numbers, self.size, own)
             ]
         for i in rng.permutation(len(self.kept[version])):
             yield self.kept[version][i]
@@ -212,18 +214,21 @@ class TwinTask:
         """Visits of a batch."""
         return self.config.training.batch_size
 
-    def made(self, entry: NDArray, rng: np.random.Generator) -> tuple[Twinned, Tensor]:
-        """Return a batch of pairs, and the scaled labels that it is to learn."""
+    def made(
+        self, entry: NDArray, rng: np.random.Generator, *, strange: bool = False
+    ) -> tuple[Twinned, Tensor]:
+        """Return a batch of pairs and the scaled labels to learn from it: of strange ones, none."""
         rows = [self._rows(self.pairs[i], rng) for i in entry]
         visits, deep = zip(*rows, strict=True)
         encoder = cast(Twins, self.model).encoder
-        strange = self.twins.strange if self.twins.flux else 0.0
-        batch = twinned(encoder, visits, deep, entry, strange, rng)
+        batch = twinned(encoder, visits, deep, entry, rng, strange=strange)
         target = self.known[torch.from_numpy(entry)]
+        if strange:
+            return batch, torch.full_like(target, torch.nan)
         if self.teacher is not None:
             said = encode(self.teacher, collate([[row] for row in deep]))[0]
             target = torch.where(torch.isfinite(target), target, torch.from_numpy(said).float())
-        return batch, torch.where(batch.strange[:, None], torch.nan, target)
+        return batch, target
 
     def _rows(self, pair: Pair, rng: np.random.Generator) -> tuple[PixelRow, PixelRow]:
         """A visit and its twin, varied."""
@@ -240,15 +245,15 @@ class TwinTask:
 
 
 def _of_one_length(
-    store: Store, pairs: Sequence[Pair], size: int, rng: np.random.Generator
+    store: Store, pairs: Sequence[Pair], numbers: NDArray, size: int, rng: np.random.Generator
 ) -> Iterator[NDArray]:
-    """Numbers of pairs of each batch: spectra of one number of pixels and one resolution."""
+    """Some pairs in batches: spectra of one number of pixels and one resolution in each."""
     kinds: dict[tuple[int, int], list[int]] = {}
-    for number, pair in enumerate(pairs):
-        wavelength, _, _, resolution = store.arrays(pair.visit)
+    for number in numbers.tolist():
+        wavelength, _, _, resolution = store.arrays(pairs[number].visit)
         level = int(ladder_level(torch.tensor(np.median(resolution))))
         kinds.setdefault((round(math.log2(len(wavelength))), level), []).append(number)
-    for numbers in kinds.values():
-        order = rng.permutation(numbers)
+    for alike in kinds.values():
+        order = rng.permutation(alike)
         for begin in range(0, len(order), size):
             yield np.sort(order[begin : begin + size])
