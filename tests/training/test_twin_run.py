@@ -11,16 +11,18 @@ import torch
 from spectrolabe.config import TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.denoiser import load_denoiser
+from spectrolabe.models.denoiser import Made, load_denoiser
 from spectrolabe.models.flux_decoder import NodeFlux, flux_loss
 from spectrolabe.models.pixels import collate
 from spectrolabe.spectra import Frame, Spectrum
-from spectrolabe.spectra.store import StoreWriter
-from spectrolabe.training.flux_errors import error_factor
+from spectrolabe.spectra.combine import level_width
+from spectrolabe.spectra.store import StoreWriter, open_store
+from spectrolabe.training.flux_errors import error_factor, flux_errors
 from spectrolabe.training.strange import strange_factor
 from spectrolabe.training.transfer import continued, read_start
 from spectrolabe.training.twin_run import read_visits, train_twins
 from spectrolabe.training.twin_task import TwinTask
+from spectrolabe.training.twins import pairs_of
 from tests.models.compact import LABELS, flux_of
 from tests.models.test_token_pixels import row_of
 
@@ -214,3 +216,33 @@ def test_errors_of_flux_are_set_right_beside_noise_that_is_stated_a_little_wrong
         (misstated * 0.7 * noise) ** 2,
     )
     assert found == pytest.approx(right, rel=0.15)
+
+
+@pytest.mark.parametrize("right", [0.6, 1.0, 1.6])
+def test_levels_that_twins_do_not_share_are_not_an_error_of_lines(tmp_path, right):
+    rng, error, exact, lines = np.random.default_rng(2), 0.01, {}, {}
+    with StoreWriter(tmp_path / "store", ("teff",)) as writer:
+        for star in range(40):
+            for one in visits(star, 2, rng):
+                flux = lines.setdefault(one.star_id, 1.0 - 0.3 * (rng.random(len(one)) < 0.1))
+                noise = rng.normal(size=len(one)) / 20.0
+                phase = np.log(one.wavelength) / level_width(one) + rng.uniform()
+                blaze = 1.0 + 0.05 * np.sin(2.0 * np.pi * phase / 4.0)
+                seen = one.replace(flux=flux * blaze + noise, ivar=np.full(len(one), 400.0))
+                exact[one.spectrum_id] = flux * blaze
+                writer.append(seen)
+
+    class Known:
+        """Says the truth, a little wrong."""
+
+        def made(self, stars):
+            ((seen,),) = stars
+            sigma = np.full(len(seen), error / right)
+            flux = exact[seen.spectrum_id] + error * rng.normal(size=len(seen))
+            made = seen.replace(flux=flux, ivar=sigma**-2.0)
+            return [[Made(made, sigma, np.zeros(len(seen)))]]
+
+    store = open_store(tmp_path / "store")
+    scales, unseen = flux_errors(Known(), store, pairs_of(store, range(len(store))))
+    assert unseen["made-up"]["visits"] == 80
+    assert scales["made-up"] == pytest.approx(right, rel=0.2)

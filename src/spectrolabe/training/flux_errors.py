@@ -1,4 +1,9 @@
-"""How large the errors of denoised flux are, from visits and the mean of their twins."""
+"""How large the errors of denoised flux are, from visits and the mean of their twins.
+
+These are the errors of lines. A twin is brought to the level of the visit, and its own noise goes
+into that level: running means are taken off all differences, or the twins' noise would be counted
+as the denoiser's. The errors of the level are known otherwise (`spectrolabe.spectra.continuum`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from spectrolabe.models.denoiser import Denoiser
+from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.combine import level_of, level_width
 from spectrolabe.spectra.store import Store
 from spectrolabe.training.denoiser import scale_of
 from spectrolabe.training.twins import Pair, deeper
@@ -57,10 +64,10 @@ def flux_errors(
         if not pair.others:
             continue
         visit, deep = deeper(store, pair)
-        (((made, sigma, _),),) = denoiser.made([[visit]])  # the level of the twin is the visit's
+        (((made, sigma, _),),) = denoiser.made([[visit]])
         use = made.good & deep.good
         if use.any():
-            raw, after = ((one.flux - deep.flux)[use].astype(float) for one in (visit, made))
+            raw, after = (_lines(one.flux - deep.flux, use, visit) for one in (visit, made))
             variances = 1.0 / visit.ivar[use], sigma[use] ** 2, 1.0 / deep.ivar[use]
             found.setdefault(visit.survey, []).append(_Errors(raw, after, *variances))
     scales, unseen = {"": 1.0}, {}
@@ -71,6 +78,13 @@ def flux_errors(
     if len(scales) > 1:
         scales[""] = float(np.median([x for name, x in scales.items() if name]))
     return scales, unseen
+
+
+def _lines(difference: NDArray, use: NDArray, visit: Spectrum) -> NDArray:
+    """A difference of spectra in some pixels of a visit, less its running mean."""
+    flux = np.where(use, difference, 0.0)
+    level = level_of(visit.wavelength, flux, use.astype(float), level_width(visit))
+    return (flux - level)[use].astype(float)
 
 
 def error_factor(
