@@ -655,3 +655,94 @@ def simulate(
     )
     counts = ", ".join(f"{survey} {count}" for survey, count in report.spectra.items())
     console.print(f"spectra: {counts}; the truth is in {report.folder / TRUTH}")
+
+
+@app.command()
+def homogenise(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Catalogue to be corrected.")],
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REFERENCE", help="Whose scale it is to be; several are united."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CATALOGUE", help=".parquet, .fits or .csv")
+    ] = Path("homogenised.parquet"),
+    labels: Annotated[
+        str | None, typer.Option(metavar="LABELS", help="teff,logg,...; by default what all have.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="polynomial, spline, symbolic (a formula) or xgboost.")
+    ] = "polynomial",
+    order: Annotated[int, typer.Option(min=1, max=8, help="Of the polynomial.")] = 4,
+    inputs: Annotated[
+        str, typer.Option(metavar="COLUMNS", help="What corrections are functions of.")
+    ] = "teff,logg,fe_h",
+    id: Annotated[
+        str, typer.Option("--id", metavar="COLUMN[,COLUMN]", help="Of the star, in each table.")
+    ] = "star_id",
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAME=COLUMN,...", help="What columns are called.")
+    ] = None,
+    reference_columns: Annotated[
+        str | None, typer.Option(metavar="NAME=COLUMN,...", help="The same of the references.")
+    ] = None,
+    bad: Annotated[
+        str,
+        typer.Option(metavar="COLUMN[,COLUMN]", help="Not 0: nothing is learnt from that row."),
+    ] = "",
+    sky: Annotated[
+        float, typer.Option(min=0.0, metavar="ARCSEC", help="Match ra and dec within so much.")
+    ] = 0.0,
+    epochs: Annotated[
+        str, typer.Option(metavar="YEAR[,YEAR]", help="Of the positions, in each table.")
+    ] = "2000",
+    apply: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Apply a correction learnt before.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Put the labels of a catalogue on the scale of another, by the stars that both have.
+
+    All rows and columns stay; new ones are homogenised_<label>, its uncertainty, coverage and
+    flags. The correction is written beside the catalogue.
+
+    Example: [bold]spectrolabe homogenise lamost.csv apogee.fits --id obsid,apogee_id[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.homogenise.command import homogenise as run
+    from spectrolabe.homogenise.command import parse_columns
+    from spectrolabe.homogenise.run import Matching
+    from spectrolabe.homogenise.shown import summary
+
+    one, other = _each(id)
+    years = [float(year) for year in _each(epochs)]
+    found = run(
+        target,
+        references or [],
+        output,
+        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        given=apply,
+        columns=parse_columns(columns, "--columns"),
+        reference_columns=parse_columns(reference_columns, "--reference-columns"),
+        bad=_each(bad),
+        inputs=[name.strip() for name in inputs.split(",") if name.strip()],
+        matching=Matching(one, other, sky, *years),
+        method=method,
+        order=order,
+        seed=seed,
+        command=" ".join(["spectrolabe", *sys.argv[1:]]),
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(summary(found))
+    rate = found.counts["rows"] / max(found.counts["seconds"], 1e-3)
+    console.print(
+        f"{found.catalogue}: {found.counts['rows']:,} rows in {found.seconds:.1f} s "
+        f"({rate:,.0f} rows/s); the correction is in {found.file}"
+    )
+
+
+def _each(text: str) -> tuple[str, str]:
+    """One name for both tables, or one for each."""
+    one, _, other = text.partition(",")
+    return one.strip(), (other or one).strip()

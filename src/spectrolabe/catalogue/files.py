@@ -64,7 +64,7 @@ def write_catalogue(table: Table, path: str | Path, provenance: Mapping[str, Any
         if path.suffix == ".parquet":
             pq.write_table(arrow_table(table, {PROVENANCE: text.encode()}), temporary)
         else:
-            _to_hdu(table, text).writeto(temporary, checksum=True)
+            to_hdu(table, text).writeto(temporary, checksum=True)
 
 
 def read_catalogue(path: str | Path) -> Table:
@@ -201,7 +201,8 @@ def _from_parquet(path: Path) -> Table:
 # FITS
 
 
-def _to_hdu(table: Table, provenance: str) -> fits.HDUList:
+def to_hdu(table: Table, provenance: str) -> fits.HDUList:
+    """Return a Table as a FITS file with all that describes its columns."""
     plain = Table(meta={})
     for name in table.colnames:
         values = np.asarray(table[name])

@@ -95,7 +95,7 @@ class Calibration:
         flags = np.where(known, flags, LabelFlag.UNCALIBRATED)
         flags = np.where(np.isnan(values), LabelFlag.NO_INFORMATION, flags)
         return Corrected(
-            labels=_replaced(labels, values, turn, extra),
+            labels=replaced(labels, values, turn, extra),
             raw=labels,
             correction=-shift,
             sigma=np.sqrt(variance),
@@ -256,7 +256,7 @@ def core_columns(names: tuple[str, ...]) -> list[int]:
     return [names.index(name) for name in COVARIATES]
 
 
-def _replaced(labels: T, values: NDArray, turn: NDArray, extra: NDArray) -> T:
+def replaced(labels: T, values: NDArray, turn: NDArray, extra: NDArray) -> T:
     """The same stars with other values, covariances turned and variances added."""
     if isinstance(labels, Labels):
         variance = np.einsum("nij,nj->ni", turn**2, np.nan_to_num(labels.sigma) ** 2)

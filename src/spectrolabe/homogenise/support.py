@@ -23,15 +23,15 @@ LIMITS = 0.25, 1.0
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """Mean distance to the six nearest anchors in Teff, log g and [Fe/H], each over their spread.
+    """Mean distance to the six nearest anchors along D axes, each over their spread.
 
     The inverse of a density, and smoother than the distance to any one of them.
 
     Parameters
     ----------
-    points : ndarray, shape (N, 3)
+    points : ndarray, shape (N, D)
         Measured labels of the anchors.
-    width : ndarray, shape (3,)
+    width : ndarray, shape (D,)
         Unit of distance along each axis.
     limit : float
         Distance up to which a correction holds in full.
@@ -47,9 +47,13 @@ class Support:
         object.__setattr__(self, "_tree", cKDTree(self.points / self.width))
 
     @classmethod
-    def of(cls, points: NDArray) -> Support:
-        """Return the support by anchors with these measured labels, shape (N, 3)."""
-        width = np.clip(points.std(axis=0), NARROW, WIDE)
+    def of(cls, points: NDArray, width: NDArray | None = None) -> Support:
+        """Return the support by anchors with these measured labels, shape (N, D).
+
+        Without a ``width`` they are Teff, log g and [Fe/H], and it is their spread.
+        """
+        if width is None:
+            width = np.clip(points.std(axis=0), NARROW, WIDE)
         nearest, _ = cKDTree(points / width).query(points / width, k=NEIGHBOURS + 1)
         usual = nearest[:, 1:].mean(axis=1)
         limit = float(np.quantile(usual, USUAL, method="inverted_cdf"))

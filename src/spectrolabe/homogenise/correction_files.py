@@ -1,0 +1,138 @@
+"""A correction as a file: safetensors whose header says what it was learnt from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from spectrolabe.errors import InputError
+from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection
+from spectrolabe.homogenise.formula import Formula
+from spectrolabe.homogenise.functions import Function
+from spectrolabe.homogenise.inputs import Inputs
+from spectrolabe.homogenise.linear import Linear
+from spectrolabe.homogenise.noise import Noise
+from spectrolabe.homogenise.support import Support
+from spectrolabe.homogenise.trees import Trees
+from spectrolabe.labels import LABELS
+from spectrolabe.models.files import write_file
+
+__all__ = ["load_correction", "save_correction"]
+
+FORMAT, HEADER = 1, "spectrolabe_correction"
+KINDS: dict[str, type[Any]] = {"linear": Linear, "formula": Formula, "trees": Trees}
+RANGES = ("centre", "width", "low", "high")
+NUMBERS = ("zero", "spread", "bent", "all_")
+
+
+def save_correction(correction: Correction, path: str | Path) -> Path:
+    """Write a correction; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    correction : Correction
+    path : str or Path
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    tensors: dict[str, NDArray] = {}
+    labels = {}
+    for name, one in correction.labels.items():
+        for key in RANGES:
+            tensors[f"{name}/{key}"] = getattr(one.inputs, key)
+        tensors[f"{name}/support"] = one.support.points
+        tensors[f"{name}/support_width"] = one.support.width
+        curves = [_curve(x, f"{name}/{i}", tensors) for i, x in enumerate((one.curve, *one.refits))]
+        labels[name] = {
+            "inputs": one.inputs.names,
+            "limit": one.support.limit,
+            "noise": [one.noise.factor, one.noise.floor],
+            **{key: getattr(one, key) for key in NUMBERS},
+            "curves": curves,
+            "card": dict(one.card),
+        }
+    header = json.dumps({"format": FORMAT, "card": dict(correction.card), "labels": labels})
+    tensors = {key: np.array(value) for key, value in tensors.items()}
+    path = Path(path)
+    write_file(path, save(tensors, metadata={HEADER: header}))
+    return path
+
+
+def _curve(curve: Bent, prefix: str, tensors: dict[str, NDArray]) -> list[dict[str, Any]]:
+    """What is plain of both parts of a curve; arrays go to the tensors."""
+    found = []
+    for part, function in (("plane", curve.plane), ("bend", curve.bend)):
+        plain, arrays = function.state()
+        kind = next(name for name, one in KINDS.items() if isinstance(function, one))
+        tensors.update({f"{prefix}/{part}/{key}": value for key, value in arrays.items()})
+        found.append({"function": kind, **plain})
+    return found
+
+
+def load_correction(path: str | Path) -> Correction:
+    """Read a correction.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no correction, or of another version of the format.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, expected="the file of a correction", found="no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _no_correction(path, str(error)) from error
+    if header is None:
+        raise _no_correction(path, "another safetensors file")
+    found = json.loads(header)
+    if found.get("format") != FORMAT:
+        raise InputError(
+            path,
+            expected=f"format {FORMAT} of corrections",
+            found=f"{found.get('format')}",
+            fix="It was written by another version of Spectrolabe; learn it again.",
+        )
+    if unknown := set(found["labels"]) - set(LABELS):
+        raise InputError(path, expected="labels of the registry", found=", ".join(unknown))
+    labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
+    return Correction(labels, found["card"])
+
+
+def _no_correction(path: str | Path, found: str) -> InputError:
+    return InputError(path, expected="a correction written by Spectrolabe", found=found)
+
+
+def _label(name: str, plain: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> LabelCorrection:
+    inputs = Inputs(tuple(plain["inputs"]), *(tensors[f"{name}/{key}"] for key in RANGES))
+    support = Support(tensors[f"{name}/support"], tensors[f"{name}/support_width"], plain["limit"])
+    curves = [_bent(f"{name}/{i}", one, tensors) for i, one in enumerate(plain["curves"])]
+    numbers = {key: float(plain[key]) for key in NUMBERS}
+    noise = Noise(*map(float, plain["noise"]))
+    return LabelCorrection(
+        inputs=inputs, curve=curves[0], refits=tuple(curves[1:]), support=support, **numbers,
+        noise=noise, card=plain["card"],
+    )  # fmt: skip
+
+
+def _bent(prefix: str, plain: list[dict[str, Any]], tensors: Mapping[str, NDArray]) -> Bent:
+    parts: list[Function] = []
+    for part, one in zip(("plane", "bend"), plain, strict=True):
+        under = f"{prefix}/{part}/"
+        arrays = {k.removeprefix(under): v for k, v in tensors.items() if k.startswith(under)}
+        parts.append(KINDS[one["function"]].from_state(one, arrays))
+    plane, bend = parts
+    assert isinstance(plane, Linear)
+    return Bent(plane, bend)

@@ -1,0 +1,163 @@
+"""A correction from two catalogues of the same stars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection, input_values
+from spectrolabe.homogenise.formula import Formula
+from spectrolabe.homogenise.functions import Function, robust_weights
+from spectrolabe.homogenise.inputs import Inputs
+from spectrolabe.homogenise.linear import Linear
+from spectrolabe.homogenise.noise import Noise
+from spectrolabe.homogenise.support import Support
+from spectrolabe.homogenise.trees import Trees
+from spectrolabe.labels import Labels
+
+__all__ = ["METHODS", "fit_correction"]
+
+CORE = ("teff", "logg", "fe_h")
+FEWEST = 30  # shared stars
+PARTS = 8  # of the shared stars, each left out once
+UNSEEN = 0.2  # of the shared stars say when to stop, or which formula
+MOST = 100_000  # shared stars that a function is fitted to
+NEAR = 20_000  # of them say where it holds
+
+Fit = Callable[[NDArray, NDArray, NDArray, NDArray], Function]
+METHODS: dict[str, Callable[[int], Fit]] = {
+    "polynomial": lambda order: lambda x, y, w, _: Linear.fit("polynomial", order, x, y, w),
+    "spline": lambda order: lambda x, y, w, _: Linear.fit("spline", order, x, y, w),
+    "symbolic": lambda _: Formula.fit,
+    "xgboost": lambda _: Trees.fit,
+}
+"""By name: what makes a function of stars; the number is the order of a polynomial."""
+
+
+def fit_correction(
+    target: Labels,
+    reference: Labels,
+    names: Sequence[str] | None = None,
+    *,
+    method: str = "polynomial",
+    order: int = 4,
+    inputs: Sequence[str] = CORE,
+    extra: Mapping[str, NDArray] | None = None,
+    seed: int = 0,
+) -> Correction:
+    """Learn what is to be added to the labels of one catalogue to be on the scale of another.
+
+    Parameters
+    ----------
+    target, reference : Labels
+        Row by row the same N stars; NaN where not known.
+    names : sequence of str, optional
+        Default: all labels that both have.
+    method : str
+        Of `METHODS`.
+    order : int
+        Of a polynomial.
+    inputs : sequence of str
+        Labels of the target and columns of ``extra`` that corrections are functions of; each
+        label is one of its own. Those of `CORE` that the target has not are left out.
+    extra : mapping of str to ndarray, shape (N,)
+    seed : int
+        Of the parts of the shared stars.
+
+    Raises
+    ------
+    InputError
+        If no label is in both, there are too few shared stars, or an input is constant.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS, kind="method")
+    if names is None:
+        names = [n for n in target.names if n in reference.names]
+    lacking = [n for n in names if n not in target.names or n not in reference.names]
+    if lacking or not names:
+        raise InputError(
+            "labels",
+            expected="labels that both catalogues have",
+            found=f"{', '.join(target.names)} and {', '.join(reference.names)}",
+            fix=f"Missing: {', '.join(lacking)}." if lacking else "",
+        )
+    inputs = [n for n in inputs if n not in CORE or n in target.names]
+    fit = METHODS[method](order)
+    found = {
+        name: _of_label(name, target, reference, tuple(inputs), extra, fit, seed) for name in names
+    }
+    card = {
+        "method": method,
+        "order": order if method == "polynomial" else None,
+        "spectrolabe": version("spectrolabe"),
+    }
+    return Correction(found, card)
+
+
+def _of_label(
+    name: str,
+    target: Labels,
+    reference: Labels,
+    inputs: tuple[str, ...],
+    extra: Mapping[str, NDArray] | None,
+    fit: Fit,
+    seed: int,
+) -> LabelCorrection:
+    columns = tuple(dict.fromkeys([*inputs, name]))
+    points = input_values(columns, target, extra)
+    difference = reference[name] - target[name]
+    use = np.isfinite(points).all(axis=1) & np.isfinite(difference)
+    if use.sum() < FEWEST:
+        raise InputError(
+            name,
+            expected=f"at least {FEWEST} stars in both catalogues, with {', '.join(columns)}",
+            found=str(int(use.sum())),
+            fix="See that identifiers are written the same way, or match by position (--sky).",
+        )
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(np.flatnonzero(use))[:MOST])
+    points, difference = points[rows], difference[rows]
+    zero = float(np.median(difference))
+    spread = max(1.4826 * float(np.median(np.abs(difference - zero))), 1e-9)
+    y = (difference - zero) / spread
+    stated = [np.nan_to_num(_sigma(one, name)[rows]) for one in (target, reference)]
+    weight = 1.0 / (1.0 + (stated[0] ** 2 + stated[1] ** 2) / spread**2)
+    scales = Inputs.of(columns, points[robust_weights(y) > 0])
+    scaled = scales.scaled(points)
+    x = scales.inside(scaled)
+    part = _parts(target.star_id[rows], rng)
+    plane = Linear.fit("polynomial", 1, x, y, weight)
+    curve = Bent(plane, fit(x, y - plane(x), weight, part < UNSEEN * PARTS))
+    refits = [curve.again(x[part != k], y[part != k], weight[part != k]) for k in range(PARTS)]
+    left = y - np.select([part == k for k in range(PARTS)], [one.at(x) for one in refits])
+    near = scaled[rng.permutation(len(scaled))[:NEAR]]
+    support = Support.of(near, np.ones(len(columns)))
+    noise = Noise.of(spread * left, stated[0], stated[1] ** 2)
+    card = {
+        "stars": len(rows),
+        "plane": plane.text,
+        "bend": curve.bend.text,
+        "inputs": list(columns),
+        "scatter_before": spread,
+        "scatter_after": spread * 1.4826 * float(np.median(np.abs(left - np.median(left)))),
+    }
+    bent, all_ = (spread * float(np.sqrt(np.mean(v**2))) for v in (curve.bend(x), curve.at(x)))
+    return LabelCorrection(
+        scales, curve, tuple(refits), support, zero, spread, bent, all_, noise, card
+    )
+
+
+def _sigma(labels: Labels, name: str) -> NDArray:
+    return np.asarray(labels.sigma[:, labels.names.index(name)])
+
+
+def _parts(star_id: NDArray, rng: np.random.Generator) -> NDArray:
+    """Number of the part of each row; all rows of a star are in one."""
+    stars, which = np.unique(star_id, return_inverse=True)
+    part: Any = rng.permutation(len(stars)) % PARTS
+    return np.asarray(part[which])

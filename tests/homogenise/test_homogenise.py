@@ -1,0 +1,189 @@
+"""`spectrolabe homogenise` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+
+from spectrolabe.errors import InputError
+from spectrolabe.homogenise.command import homogenise, parse_columns
+from spectrolabe.homogenise.run import Matching
+from tests.homogenise.test_correction import NAMES, pair
+
+COUNT = 1500
+
+
+def tables():
+    """A target and a reference, of which each lacks some stars of the other."""
+    target, reference = pair(COUNT, 1)
+    rng = np.random.default_rng(5)
+    ra, dec = rng.uniform(0, 360, COUNT), rng.uniform(-60, 60, COUNT)
+
+    def table(labels, rows):
+        columns = {"star_id": labels.star_id[rows], "ra": ra[rows], "dec": dec[rows]}
+        for j, name in enumerate(NAMES):
+            columns[name] = labels.values[rows, j]
+            columns[f"e_{name}"] = labels.sigma[rows, j]
+        return Table(columns)
+
+    return table(target, slice(0, 1400)), table(reference, slice(300, COUNT))
+
+
+@pytest.fixture
+def files(tmp_path):
+    one, other = tables()
+    one.write(tmp_path / "target.fits")
+    other.write(tmp_path / "reference.csv")
+    return tmp_path
+
+
+def written(folder, table, name="x.parquet"):
+    pq.write_table(pa.table({key: np.asarray(table[key]) for key in table.colnames}), folder / name)
+    return folder / name
+
+
+def test_every_row_and_column_stays_and_four_come_for_each_label(files):
+    done = homogenise(files / "target.fits", [files / "reference.csv"], files / "out.parquet")
+    found, before = pq.read_table(files / "out.parquet"), tables()[0]
+    assert found.num_rows == len(before)
+    assert np.array_equal(found["teff"].to_numpy(), before["teff"])
+    for name in NAMES:
+        for key in (name, f"e_{name}", f"{name}_coverage", f"{name}_flags"):
+            assert f"homogenised_{key}" in found.column_names
+    assert found.schema.field("homogenised_teff").metadata[b"unit"] == b"K"
+    provenance = json.loads(found.schema.metadata[b"spectrolabe.provenance"])
+    assert provenance["correction"]["shared_stars"] == 1100
+    assert done.file.exists()
+    again = homogenise(files / "target.fits", [], files / "again.fits", given=done.file)
+    fits = Table.read(files / "again.fits")
+    assert np.allclose(fits["homogenised_teff"], found["homogenised_teff"].to_numpy())
+    assert str(fits["homogenised_logg"].unit) == "dex"
+    assert again.shared is None
+
+
+def test_positions_find_the_same_stars(files):
+    by_id, by_sky = (
+        homogenise(
+            files / "target.fits", [files / "reference.csv"], files / "out.csv", matching=matching
+        )
+        for matching in (Matching(), Matching(radius=1.0))
+    )
+    assert by_sky.correction.card["shared_stars"] == by_id.correction.card["shared_stars"]
+    for name in NAMES:
+        assert by_sky.correction.labels[name].zero == by_id.correction.labels[name].zero
+
+
+def test_columns_may_have_any_name(files):
+    one, _ = tables()
+    one.rename_columns(["star_id", "teff", "e_teff"], ["obsid", "TEFF_LASP", "ERR"])
+    done = homogenise(
+        written(files, one), [files / "reference.csv"], files / "out.parquet",
+        columns=parse_columns("teff=TEFF_LASP, e_teff=ERR", "--columns"),
+        matching=Matching(target_id="obsid"),
+    )  # fmt: skip
+    assert done.correction.names == NAMES
+    with pytest.raises(InputError, match=r"--columns: expected teff=TEFF.*found 'teff'"):
+        parse_columns("teff", "--columns")
+
+
+def test_several_references_are_united(files):
+    _, other = tables()
+    hotter = other[600:].copy()
+    hotter["teff"] += 120.0
+    parts = [written(files, other[:700], "a.parquet"), written(files, hotter, "b.parquet")]
+    done = homogenise(files / "target.fits", parts, files / "out.parquet")
+    alone = homogenise(files / "target.fits", [files / "reference.csv"], files / "two.parquet")
+    # rows on the scale of the first reference, as if there had been one
+    for name, size in (("teff", 12.0), ("logg", 0.02), ("fe_h", 0.015)):
+        one, other = (x.correction.labels[name] for x in (done, alone))
+        assert abs(one.zero - other.zero) < size
+    assert done.correction.labels["teff"].card["stars"] == 1100
+
+
+def test_repeats_put_errors_right_and_flagged_rows_teach_nothing(files):
+    one, _ = tables()
+    rng = np.random.default_rng(3)
+    twice = one[:].copy()
+    for name in NAMES:  # errors are three times what is stated
+        for table in (one, twice):
+            table[name] += 2.8 * table[f"e_{name}"] * rng.normal(size=len(table))
+    both = Table(np.concatenate([one.as_array(), twice.as_array()]))
+    both["flag_bad"] = rng.random(len(both)) < 0.1
+    both["teff"] += 2000.0 * both["flag_bad"]
+    done = homogenise(written(files, both), [files / "reference.csv"], files / "out.parquet")
+    card = done.correction.card
+    assert card["target_repeats"]["logg"][0] == pytest.approx(2.8, rel=0.2)
+    assert card["shared_rows"] == pytest.approx(0.9 * 2200, rel=0.03)
+    assert abs(done.correction.labels["teff"].zero) < 200.0
+
+
+def changed(name, values):
+    one, _ = tables()
+    new = values(one[name]) if callable(values) else values
+    if name in one.colnames:
+        one.remove_column(name)
+    one[name] = new
+    return one
+
+
+BAD_INPUT = {
+    "no star in common": (lambda: changed("star_id", [f"x{i}" for i in range(1400)]), "stars that"),
+    "a constant column": (lambda: changed("logg", 4.0), "logg: expected a column that is not"),
+    "5040 K / Teff": (lambda: changed("teff", lambda x: 5040.0 / x), r"Give Teff in K"),
+    "linear [Fe/H]": (lambda: changed("fe_h", lambda x: 10.0**x), r"expected a logarithm \(dex\)"),
+    "no value at all": (lambda: changed("teff", np.nan), "at least 30 stars"),
+    "text": (lambda: changed("teff", "warm"), "expected numbers"),
+    "an empty table": (lambda: tables()[0][:0], "at least one row"),
+    "no identifier": (lambda: tables()[0]["teff", "logg", "fe_h"], "which star a row is"),
+    "no label": (lambda: tables()[0]["star_id", "ra", "dec"], "labels that all tables have"),
+    "homogenised": (lambda: changed("homogenised_teff", 1.0), "not homogenised yet"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_named_and_nothing_is_written(files, case):
+    make, message = BAD_INPUT[case]
+    path = written(files, make())
+    with pytest.raises(InputError, match=message):
+        homogenise(path, [files / "reference.csv"], files / "out.parquet")
+    assert not (files / "out.parquet").exists()
+    assert not [one for one in files.iterdir() if one.name.startswith(".")]
+
+
+def test_some_missing_and_impossible_values_are_no_bad_input(files):
+    one, _ = tables()
+    one["teff"][:20] = np.nan
+    one["logg"][20:40] = -9999.0
+    done = homogenise(written(files, one), [files / "reference.csv"], files / "out.parquet")
+    found = pq.read_table(files / "out.parquet")
+    assert np.isnan(found["homogenised_teff"].to_numpy()[:20]).all()
+    assert np.isnan(found["homogenised_logg"].to_numpy()[20:40]).all()
+    assert done.counts["labels"]["fe_h"]["outside"] >= 40
+
+
+def test_a_damaged_file_and_a_wrong_suffix_are_named(files):
+    path = written(files, tables()[0])
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="a whole Parquet table"):
+        homogenise(path, [files / "reference.csv"], files / "out.parquet")
+    with pytest.raises(InputError, match=r"a name that ends in \.parquet"):
+        homogenise(files / "target.fits", [files / "reference.csv"], files / "out.txt")
+    with pytest.raises(InputError, match="a reference catalogue, or a correction"):
+        homogenise(files / "target.fits", [], files / "out.parquet")
+
+
+def test_a_folder_of_parquet_files_as_hats_has_them(files):
+    one, _ = tables()
+    inner = files / "hats" / "dataset" / "Norder=0" / "Dir=0"
+    inner.mkdir(parents=True)
+    (files / "hats" / "hats.properties").write_text("obs_collection=x\n")
+    written(inner, one[:700], "Npix=0.parquet")
+    written(inner, one[700:], "Npix=1.parquet")
+    done = homogenise(files / "hats", [files / "reference.csv"], files / "out.parquet")
+    assert done.counts["rows"] == 1400
+    assert done.correction.card["shared_stars"] == 1100
