@@ -79,7 +79,7 @@ def test_every_dependency_has_its_reason_and_is_imported():
     table = text("DESIGN.md").partition("## Dependencies")[2]
     packages = {re.split(r"[<>=;\[ ]", one)[0] for one in PROJECT["dependencies"]}
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
-    modules = {"scikit-learn": "sklearn", "xgboost-cpu": "xgboost"}
+    modules = {"scikit-learn": "sklearn", "xgboost-cpu": "xgboost", "umap-learn": "umap"}
     for package in packages:
         assert package.removesuffix("-cpu") in table, package
         module = modules.get(package, package)

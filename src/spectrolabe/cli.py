@@ -699,7 +699,11 @@ def homogenise(
     apply: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Apply a correction learnt before.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE", help="Trends, coverage and a comparison of methods: .html"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the parts of the shared stars.")] = 0,
 ) -> None:
     """Put the labels of a catalogue on the scale of another, by the stars that both have.
 
@@ -740,6 +744,10 @@ def homogenise(
         f"{found.catalogue}: {found.counts['rows']:,} rows in {found.seconds:.1f} s "
         f"({rate:,.0f} rows/s); the correction is in {found.file}"
     )
+    if report is not None:
+        from spectrolabe.validation.homogenised_page import write_homogenised_page
+
+        console.print(f"report: {write_homogenised_page(found, report)}")
 
 
 def _each(text: str) -> tuple[str, str]:

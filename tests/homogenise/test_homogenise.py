@@ -11,8 +11,10 @@ import pytest
 from astropy.table import Table
 
 from spectrolabe.errors import InputError
+from spectrolabe.homogenise import formula
 from spectrolabe.homogenise.command import homogenise, parse_columns
 from spectrolabe.homogenise.run import Matching
+from spectrolabe.validation.homogenised_page import write_homogenised_page
 from tests.homogenise.test_correction import NAMES, pair
 
 COUNT = 1500
@@ -164,6 +166,20 @@ def test_some_missing_and_impossible_values_are_no_bad_input(files):
     assert np.isnan(found["homogenised_teff"].to_numpy()[:20]).all()
     assert np.isnan(found["homogenised_logg"].to_numpy()[20:40]).all()
     assert done.counts["labels"]["fe_h"]["outside"] >= 40
+
+
+def test_the_report_has_every_part(files, monkeypatch):
+    monkeypatch.setattr(formula, "SEARCH", formula.SEARCH | {"generations": 5})
+    done = homogenise(
+        files / "target.fits", [files / "reference.csv"], files / "out.parquet", labels=["logg"]
+    )
+    text = write_homogenised_page(done, files / "page.html").read_text()
+    assert text.count("<img") == 2
+    for part in ("Trends before and after", "log g [dex]", "xgboost", "polynomial of order 4"):
+        assert part in text
+    applied = homogenise(files / "target.fits", [], files / "two.parquet", given=done.file)
+    with pytest.raises(InputError, match="--report"):
+        write_homogenised_page(applied, files / "page.html")
 
 
 def test_a_damaged_file_and_a_wrong_suffix_are_named(files):

@@ -36,6 +36,8 @@ class Homogenised:
 
     Parameters
     ----------
+    table : StarTable
+        The target.
     catalogue : Path
     correction : Correction
     file : Path
@@ -47,6 +49,7 @@ class Homogenised:
     seconds : float
     """
 
+    table: StarTable
     catalogue: Path
     correction: Correction
     file: Path
@@ -131,7 +134,7 @@ def homogenise(
     if shared is not None:
         save_correction(correction, file)
     counts = apply_correction(correction, table, output, provenance)
-    return Homogenised(output, correction, file, shared, counts, time.monotonic() - begin)
+    return Homogenised(table, output, correction, file, shared, counts, time.monotonic() - begin)
 
 
 def _labels(asked: Sequence[str] | None, tables: Sequence[StarTable]) -> tuple[str, ...]:

@@ -86,8 +86,15 @@ class Formula:
     @classmethod
     def fit(cls, x: NDArray, y: NDArray, weight: NDArray, unseen: NDArray) -> Formula:
         """Return a formula; ``unseen`` stars, shape (N,) of bool, say which of many."""
-        from pyoperon.sklearn import SymbolicRegressor
-
+        try:
+            from pyoperon.sklearn import SymbolicRegressor
+        except ImportError as error:
+            raise InputError(
+                "method symbolic",
+                expected="pyoperon, which finds formulae",
+                found=str(error),
+                fix="Install it where there is a wheel of it, or take another method.",
+            ) from error
         rows = np.flatnonzero(~unseen)
         rows = np.random.default_rng(0).permutation(rows)[:SEARCHED]
         search = SymbolicRegressor(**SEARCH).fit(x[rows], np.clip(y[rows], -BEYOND, BEYOND))
