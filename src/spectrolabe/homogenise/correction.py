@@ -9,7 +9,7 @@ the edge of the overlap, and the uncertainty grows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,16 @@ class Bent:
     plane: Linear
     bend: Function
 
-    def at(self, x: NDArray, share: NDArray | float = 1.0) -> NDArray:
-        """Return values with a share of the bend, shape (N,)."""
-        return np.asarray(self.plane(x) + share * self.bend(x))
+    @staticmethod
+    def together(curves: Sequence[Bent], x: NDArray, share: NDArray | float = 1.0) -> NDArray:
+        """Return values of several with a share of their bends, shape (K, N)."""
+        plane = Linear.together([one.plane for one in curves], x)
+        bends = [one.bend for one in curves]
+        return np.asarray(plane + share * type(bends[0]).together(bends, x))
+
+    def at(self, x: NDArray) -> NDArray:
+        """Return values, shape (N,)."""
+        return np.asarray(self.together([self], x)[0])
 
     def again(self, x: NDArray, y: NDArray, weight: NDArray) -> Bent:
         """Return the same for other stars."""
@@ -104,8 +111,9 @@ class LabelCorrection:
         scaled = self.inputs.scaled(values[known])
         distance = self.support.distance(scaled)
         x, share = self.inputs.inside(scaled), self.support.share(distance)
-        value[known] += self.spread * self.curve.at(x, share)
-        again = self.spread * np.stack([one.at(x, share) for one in self.refits])
+        found = self.spread * Bent.together((self.curve, *self.refits), x, share)
+        value[known] += found[0]
+        again = found[1:]
         beyond = np.maximum(distance - self.support.limit, 0.0)
         lost = (1.0 - share) * self.bent * (1.0 + beyond)
         # delete-a-group jackknife (Efron & Stein 1981)

@@ -103,8 +103,8 @@ class Formula:
         found = [one.again(x[rows], y[rows], weight[rows]) for one in found]
         off = [np.nan_to_num(one(x[unseen]) - y[unseen], nan=BEYOND) for one in found]
         cut = [np.minimum(np.abs(one), BEYOND) for one in off]
-        error = np.array([np.average(c, weights=weight[unseen]) for c in cut])
-        best = int(np.argmin(error))
+        miss = np.array([np.average(c, weights=weight[unseen]) for c in cut])
+        best = int(np.argmin(miss))
         worse = [np.mean(c - cut[best]) <= np.std(c - cut[best]) / np.sqrt(len(c)) for c in cut]
         return found[worse.index(True)].again(x, y, weight)
 
@@ -134,6 +134,11 @@ class Formula:
             return ast.parse(self.shape, mode="eval").body
         except (SyntaxError, RecursionError, ValueError) as error:
             raise _no_formula(self.shape) from error
+
+    @classmethod
+    def together(cls, fits: Sequence[Self], x: NDArray) -> NDArray:
+        """Return the values of several, shape (K, N)."""
+        return np.stack([one(x) for one in fits])
 
     @property
     def text(self) -> str:

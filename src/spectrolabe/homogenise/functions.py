@@ -6,7 +6,7 @@ the rows of any catalogue are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -26,6 +26,10 @@ class Function(Protocol):
 
     def __call__(self, x: NDArray) -> NDArray:
         """Return its values."""
+
+    @classmethod
+    def together(cls, fits: Sequence[Self], x: NDArray) -> NDArray:
+        """Return the values of several functions of the same structure, shape (K, N)."""
 
     def again(self, x: NDArray, y: NDArray, weight: NDArray) -> Self:
         """Return a function of the same structure, fitted to other stars."""

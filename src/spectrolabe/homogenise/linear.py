@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Self
@@ -66,6 +66,12 @@ class Linear:
 
     def __call__(self, x: NDArray) -> NDArray:
         return self.coefficients[0] + self._columns(x) @ self.coefficients[1:]
+
+    @classmethod
+    def together(cls, fits: Sequence[Self], x: NDArray) -> NDArray:
+        """Return the values of several, shape (K, N); columns are computed once."""
+        coefficients = np.stack([one.coefficients for one in fits])
+        return coefficients[:, :1] + coefficients[:, 1:] @ fits[0]._columns(x).T
 
     @property
     def text(self) -> str:

@@ -67,7 +67,7 @@ class Support:
         known = np.isfinite(points).all(axis=1)
         found = np.full(len(points), np.inf)
         scaled = points[known] / self.width
-        nearest, _ = self._tree.query(scaled, k=NEIGHBOURS)  # type: ignore[attr-defined]
+        nearest, _ = self._tree.query(scaled, k=NEIGHBOURS, workers=-1)  # type: ignore[attr-defined]
         found[known] = nearest.mean(axis=1)
         return found
 

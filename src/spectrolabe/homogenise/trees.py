@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -86,6 +86,11 @@ class Trees:
 
     def __call__(self, x: NDArray) -> NDArray:
         return np.asarray(self._booster.inplace_predict(x), dtype=float)
+
+    @classmethod
+    def together(cls, fits: Sequence[Self], x: NDArray) -> NDArray:
+        """Return the values of several, shape (K, N)."""
+        return np.stack([one(x) for one in fits])
 
     @property
     def text(self) -> str:
