@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -31,9 +32,14 @@ __all__ = ["main"]
 
 CORE = ("teff", "logg", "fe_h")
 LEARNT = 70  # per cent
-EDGES = {"logg < 1": ("logg", -9.0, 1.0), "Teff > 7000 K": ("teff", 7000.0, 1e9),
-         "[Fe/H] < -2": ("fe_h", -9.0, -2.0)}  # fmt: skip
-FEW = 8
+SMOOTH = 0.2
+VARIANTS: dict[str, dict[str, Any]] = {name: {"method": name} for name in METHODS}
+VARIANTS[f"xgboost, --smooth {SMOOTH}"] = {"method": "xgboost", "smooth": SMOOTH}
+NOISE = (80.0, 0.1, 0.08)
+EDGES = {"coolest": ("teff", -1), "hottest": ("teff", 1), "lowest log g": ("logg", -1),
+         "highest log g": ("logg", 1), "poorest": ("fe_h", -1), "richest": ("fe_h", 1)}  # fmt: skip
+EDGE = 0.04  # of the stars not learnt from
+BEYOND = {"logg": (-9.0, 1.0), "teff": (7000.0, 1e9), "fe_h": (-9.0, -2.0)}
 
 
 @dataclass(frozen=True)
@@ -92,19 +98,16 @@ def fitted(shared: Shared, label: str) -> Iterator[tuple[str, Correction | str, 
     """Yield each method as it has learnt the first part."""
     rows, _ = parts(shared)
     yield from ((base, base, 0.0) for base in BASELINES)
-    for method in METHODS:
+    for name, how in VARIANTS.items():
         begin = time.monotonic()
-        fit = fit_correction(
-            shared.target.take(rows), shared.reference.take(rows), [label], method=method
-        )
-        yield method, fit, time.monotonic() - begin
+        fit = fit_correction(shared.target.take(rows), shared.reference.take(rows), [label], **how)
+        yield name, fit, time.monotonic() - begin
 
 
 def cells(one: Judged, digits: int) -> list[str]:
     """What is shown of a method."""
     numbers = (one.bias, one.scatter, one.rmse, one.trend_max, one.trend_rms, one.noise)
     return [
-        one.method,
         *(f"{x:.{digits}f}" for x in numbers),
         f"{one.pulls:.2f}" if np.isfinite(one.pulls) else "–",
         f"{one.seconds:.1f}",
@@ -112,7 +115,7 @@ def cells(one: Judged, digits: int) -> list[str]:
 
 
 def edges(name: str, shared: Shared, correction: Correction | str, label: str) -> list[str]:
-    """Median and rms of differences at the edges of the diagram, for stars not learnt from."""
+    """Median and rms of differences of the outermost stars that were not learnt from."""
     _, rows = parts(shared)
     target, reference = shared.target.take(rows), shared.reference.take(rows)
     new = target[label]
@@ -121,17 +124,24 @@ def edges(name: str, shared: Shared, correction: Correction | str, label: str) -
     elif correction == "median":
         new = new + np.nanmedian(reference[label] - target[label])
     found = [name]
-    for column, low, high in EDGES.values():
-        here = (target[column] >= low) & (target[column] < high)
-        left = (reference[label] - new)[here]
-        left = left[np.isfinite(left)]
-        digits = 0 if LABELS[label].unit == "K" else 2
-        found.append(
-            f"{np.median(left):+.{digits}f}, {np.sqrt(np.mean(left**2)):.{digits}f} ({len(left)})"
-            if len(left) >= FEW
-            else "–"
-        )
+    left = reference[label] - new
+    known = np.flatnonzero(np.isfinite(left) & np.isfinite(target.values).all(axis=1))
+    count = max(5, round(EDGE * len(known)))
+    digits = 0 if LABELS[label].unit == "K" else 3
+    for column, side in EDGES.values():
+        rows = known[np.argsort(-side * target[column][known], kind="stable")][:count]
+        median, rms = np.median(left[rows]), np.sqrt(np.mean(left[rows] ** 2))
+        found.append(f"{median:+.{digits}f}, {rms:.{digits}f}")
     return found
+
+
+def beyond(shared: Shared) -> str:
+    """How many of all shared stars are where surveys are known to be hard."""
+    counts = [
+        int(((shared.target[name] > low) & (shared.target[name] < high)).sum())
+        for name, (low, high) in BEYOND.items()
+    ]
+    return "{} / {} / {}".format(*counts)
 
 
 def curvature(correction: Correction, label: str, shared: Shared) -> tuple[float, float]:
@@ -158,6 +168,29 @@ def curvature(correction: Correction, label: str, shared: Shared) -> tuple[float
     )
 
 
+def null_test(data: Path) -> list[list[str]]:
+    """What corrections do where there is nothing to correct: raw ASPCAP against itself."""
+    target = read(data, TASKS[5]).target
+    rng = np.random.default_rng(3)
+    noisy = target.values + np.array(NOISE) * rng.normal(size=target.values.shape)
+    sigma = np.broadcast_to(NOISE, noisy.shape)
+    reference = Labels(CORE, noisy, sigma, target.star_id)
+    rows = []
+    for name, how in VARIANTS.items():
+        found = fit_correction(target, reference, **how).apply(target)
+        cells = [name]
+        for j, label in enumerate(CORE):
+            use = found.flags[:, j] == 0
+            size = np.abs(found.correction[use, j])
+            pull = np.sqrt(np.mean((found.correction[use, j] / found.sigma[use, j]) ** 2))
+            digits = 1 if LABELS[label].unit == "K" else 4
+            cells.append(
+                f"{size.max():.{digits}f}, {np.quantile(size, 0.95):.{digits}f}, {pull:.2f}"
+            )
+        rows.append(cells)
+    return rows
+
+
 def main() -> None:
     """Judge all methods in all tasks, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -175,7 +208,7 @@ def main() -> None:
         for name, fit, seconds in fitted(shared, task.label):
             one = judged(fit, task.label, here, there, {}, CORE, seconds)
             first = f"{title} ({len(learnt):,})" if name == BASELINES[0] else ""
-            main_rows.append([first, str(one.stars), *cells(one, digits)])
+            main_rows.append([first, str(one.stars), name, *cells(one, digits)])
             edge_rows.append([first and title, *edges(name, shared, fit, task.label)])
             if isinstance(fit, Correction):
                 ratio = f"{100 * one.flagged:.1f} % ({one.worse:.1f})"
@@ -189,8 +222,9 @@ def main() -> None:
             sparse_rows.append(
                 [first, str(one.stars), one.method, *numbers, f"{100 * one.flagged:.0f} %"]
             )
+        edge_rows[-len(VARIANTS) - len(BASELINES)][0] += f" ({beyond(shared)})"
         print(title, flush=True)
-    write(arguments.output, main_rows, edge_rows, bend_rows, sparse_rows, formulae)
+    write(arguments.output, main_rows, edge_rows, bend_rows, sparse_rows, formulae, arguments.data)
 
 
 def write(
@@ -200,6 +234,7 @@ def write(
     bend_rows: list[list[str]],
     sparse_rows: list[list[str]],
     formulae: list[list[str]],
+    data: Path,
 ) -> None:
     """Write the page."""
     head = ["task (stars learnt)", "stars", "method", "bias", "1.4826 MAD", "RMSE"]
@@ -231,7 +266,9 @@ themselves.
 
 ## At the edges
 
-Median and rms of the differences, and how many stars not learnt from.
+Median and rms of the differences of the outermost {100 * EDGE:.0f} per cent of the stars not learnt
+from, by what the catalogue says. In brackets how many shared stars have log g < 1, Teff > 7000 K
+and [Fe/H] < -2.
 
 {table(["task", "method", *EDGES], edge_rows)}
 
@@ -254,6 +291,12 @@ of the target; and how many stars are flagged, and how much larger their rms is.
 {table(bends, bend_rows)}
 
 {remarks("artefacts")}
+
+A catalogue against itself plus noise of {NOISE[0]:.0f} K, {NOISE[1]} and {NOISE[2]} dex: largest
+correction of the stars that are not flagged, 95 per cent quantile, and the rms of corrections over
+their stated uncertainties.
+
+{table(["method", *(f"{n}: largest, 95 %, pulls" for n in CORE)], null_test(data))}
 
 ## Formulae
 

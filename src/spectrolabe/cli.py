@@ -665,7 +665,8 @@ def homogenise(
         typer.Argument(metavar="REFERENCE", help="Whose scale it is to be; several are united."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="CATALOGUE", help=".parquet, .fits or .csv")
+        Path,
+        typer.Option("--output", "-o", metavar="CATALOGUE", help=".parquet, .fits, .csv, .hats"),
     ] = Path("homogenised.parquet"),
     labels: Annotated[
         str | None, typer.Option(metavar="LABELS", help="teff,logg,...; by default what all have.")
@@ -674,6 +675,9 @@ def homogenise(
         str, typer.Option(help="polynomial, spline, symbolic (a formula) or xgboost.")
     ] = "polynomial",
     order: Annotated[int, typer.Option(min=1, max=8, help="Of the polynomial.")] = 4,
+    smooth: Annotated[
+        float, typer.Option(min=0.0, help="Average xgboost over so many spreads of the inputs.")
+    ] = 0.0,
     inputs: Annotated[
         str, typer.Option(metavar="COLUMNS", help="What corrections are functions of.")
     ] = "teff,logg,fe_h",
@@ -734,6 +738,7 @@ def homogenise(
         matching=Matching(one, other, sky, *years),
         method=method,
         order=order,
+        smooth=smooth,
         seed=seed,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
     )

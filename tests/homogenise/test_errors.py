@@ -29,6 +29,19 @@ def test_three_corners_find_the_errors_that_were_put_in(injected):
         assert found.error[name] < 0.03
 
 
+def test_trends_between_catalogues_are_no_errors():
+    rng = np.random.default_rng(4)
+    injected = {"a": 0.05, "b": 0.1, "c": 0.2}
+    true = rng.normal(size=(8000, 2))
+    bends = {"a": 0.0, "b": 0.2 * true[:, 0] ** 2, "c": 0.3 - 0.2 * true[:, 0] * true[:, 1]}
+    values = {n: true[:, 0] + bends[n] + s * rng.normal(size=8000) for n, s in injected.items()}
+    points = np.column_stack([np.mean(list(values.values()), axis=0), true[:, 1]])
+    found = three_cornered_hat(values, points)
+    for name, sigma in injected.items():
+        assert abs(found.sigma[name] - sigma) < 4.0 * found.error[name] + 0.1 * sigma
+    assert three_cornered_hat(values).sigma["c"] > 0.25
+
+
 def test_two_corners_are_not_enough():
     with pytest.raises(InputError, match=r"three catalogues.*found 2 with 100"):
         three_cornered_hat({"a": np.zeros(100), "b": np.zeros(100)})

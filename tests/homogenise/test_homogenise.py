@@ -193,6 +193,21 @@ def test_a_damaged_file_and_a_wrong_suffix_are_named(files):
         homogenise(files / "target.fits", [], files / "out.parquet")
 
 
+def test_hats_is_written_and_read_again(files):
+    done = homogenise(files / "target.fits", [files / "reference.csv"], files / "out.hats")
+    assert not [one for one in files.iterdir() if one.name.startswith(".")]
+    lsdb = pytest.importorskip("lsdb")
+    frame = lsdb.open_catalog(files / "out.hats").compute()
+    exact = homogenise(files / "target.fits", [], files / "x.parquet", given=done.file)
+    table = pq.read_table(exact.catalogue).to_pandas().set_index("star_id")
+    found = frame.set_index("star_id").loc[table.index]
+    assert np.allclose(found["homogenised_teff"].astype(float), table["homogenised_teff"])
+    with pytest.raises(InputError, match="homogenised yet"):
+        homogenise(files / "out.hats", [], files / "two.csv", given=done.file)
+    with pytest.raises(InputError, match="no folder of that name"):
+        homogenise(files / "target.fits", [], files / "out.hats", given=done.file)
+
+
 def test_a_folder_of_parquet_files_as_hats_has_them(files):
     one, _ = tables()
     inner = files / "hats" / "dataset" / "Norder=0" / "Dir=0"

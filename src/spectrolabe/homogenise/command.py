@@ -11,7 +11,7 @@ from typing import Any
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Correction
 from spectrolabe.homogenise.correction_files import load_correction, save_correction
-from spectrolabe.homogenise.output import TableWriter
+from spectrolabe.homogenise.output import check_output
 from spectrolabe.homogenise.run import (
     Matching,
     Scale,
@@ -82,7 +82,7 @@ def homogenise(
     references : sequence of str or Path
         Several are first put on the scale of the first one, and merged.
     output : str or Path
-        ``.parquet``, ``.fits`` or ``.csv``. The correction is written beside it.
+        ``.parquet``, ``.fits``, ``.csv`` or ``.hats``. The correction is written beside it.
     labels : sequence of str, optional
         Default: those that all have.
     given : str or Path, optional
@@ -97,7 +97,7 @@ def homogenise(
     command : str
         For the provenance.
     **how
-        ``method``, ``order``, ``seed``: see `fit_correction`.
+        ``method``, ``order``, ``smooth``, ``seed``: see `fit_correction`.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def homogenise(
         If something cannot be read, or catalogues do not fit each other.
     """
     begin = time.monotonic()
-    output, matching = Path(output), matching or Matching()
+    output, matching = check_output(output), matching or Matching()
     table = StarTable(target, columns, bad[0])
     shared = None
     if given is not None:
@@ -130,7 +130,6 @@ def homogenise(
             fix="Name the catalogue whose scale it is to be, or --apply FILE.",
         )
     provenance = {"command": command, "correction": dict(correction.card), "file": file.name}
-    TableWriter(output, provenance)  # a wrong suffix shows before anything is computed
     if shared is not None:
         save_correction(correction, file)
     counts = apply_correction(correction, table, output, provenance)

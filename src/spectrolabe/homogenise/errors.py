@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from spectrolabe.errors import InputError
+from spectrolabe.homogenise.linear import Linear
 from spectrolabe.homogenise.noise import Noise
 from spectrolabe.labels import Labels
 
 __all__ = ["Hat", "merged", "noise_of_repeats", "three_cornered_hat"]
 
 FEWEST = 30  # pairs of rows
+ORDER = 3  # of trends of differences
 DRAWS = 200  # of the stars, for errors of errors
 WIDE = 5.0  # errors, beyond which rows of a star are not of one star, or one is wrong
 
@@ -69,7 +71,9 @@ class Hat:
     stars: int
 
 
-def three_cornered_hat(values: Mapping[str, NDArray], seed: int = 0) -> Hat:
+def three_cornered_hat(
+    values: Mapping[str, NDArray], points: NDArray | None = None, seed: int = 0
+) -> Hat:
     """Return the errors of three or more catalogues from their differences alone.
 
     Variances of differences are sums of two variances each, where errors are independent
@@ -79,7 +83,11 @@ def three_cornered_hat(values: Mapping[str, NDArray], seed: int = 0) -> Hat:
     Parameters
     ----------
     values : mapping of str to ndarray, shape (N,)
-        Values of one label of the same stars, NaN where not known; scales made equal.
+        Values of one label of the same stars, NaN where not known.
+    points : ndarray, shape (N, D), optional
+        Where the stars are in labels: smooth trends of the differences with these are no errors,
+        and taken off. Best the mean of what the catalogues say: corrected catalogues are of no use,
+        since a correction draws noise to the middle. Without it scales must be equal.
     seed : int
         Of the bootstrap.
 
@@ -90,7 +98,10 @@ def three_cornered_hat(values: Mapping[str, NDArray], seed: int = 0) -> Hat:
     """
     names = list(values)
     table = np.stack([values[name] for name in names])
-    table = table[:, np.isfinite(table).all(axis=0)]
+    known = np.isfinite(table).all(axis=0)
+    if points is not None:
+        known &= np.isfinite(points).all(axis=1)
+    table = table[:, known]
     if len(names) < 3 or table.shape[1] < FEWEST:
         raise InputError(
             "three-cornered hat",
@@ -100,8 +111,12 @@ def three_cornered_hat(values: Mapping[str, NDArray], seed: int = 0) -> Hat:
     pairs = list(combinations(range(len(names)), 2))
     sums = np.array([[float(i in pair) for i in range(len(names))] for pair in pairs])
 
+    differences = [table[i] - table[j] for i, j in pairs]
+    if points is not None:
+        differences = [_without_trend(points[known], one) for one in differences]
+
     def solved(rows: NDArray) -> NDArray:
-        spread = [_spread(table[i, rows] - table[j, rows]) ** 2 for i, j in pairs]
+        spread = [_spread(one[rows]) ** 2 for one in differences]
         return np.sqrt(nnls(sums, np.array(spread))[0])
 
     rng, count = np.random.default_rng(seed), table.shape[1]
@@ -113,6 +128,13 @@ def three_cornered_hat(values: Mapping[str, NDArray], seed: int = 0) -> Hat:
         dict(zip(names, drawn.tolist(), strict=True)),
         count,
     )
+
+
+def _without_trend(points: NDArray, difference: NDArray) -> NDArray:
+    x = (points - points.mean(axis=0)) / points.std(axis=0)
+    spread = _spread(difference)
+    fit = Linear.fit("polynomial", ORDER, x, difference / spread, np.ones(len(x)))
+    return difference - spread * fit(x)
 
 
 def _spread(values: NDArray) -> float:

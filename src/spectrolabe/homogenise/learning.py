@@ -30,13 +30,13 @@ MOST = 100_000  # shared stars that a function is fitted to
 NEAR = 20_000  # of them say where it holds
 
 Fit = Callable[[NDArray, NDArray, NDArray, NDArray], Function]
-METHODS: dict[str, Callable[[int], Fit]] = {
-    "polynomial": lambda order: lambda x, y, w, _: Linear.fit("polynomial", order, x, y, w),
-    "spline": lambda order: lambda x, y, w, _: Linear.fit("spline", order, x, y, w),
-    "symbolic": lambda _: Formula.fit,
-    "xgboost": lambda _: Trees.fit,
+METHODS: dict[str, Callable[[int, float], Fit]] = {
+    "polynomial": lambda order, _: lambda x, y, w, _: Linear.fit("polynomial", order, x, y, w),
+    "spline": lambda order, _: lambda x, y, w, _: Linear.fit("spline", order, x, y, w),
+    "symbolic": lambda *_: Formula.fit,
+    "xgboost": lambda _, smooth: lambda x, y, w, unseen: Trees.fit(x, y, w, unseen, smooth),
 }
-"""By name: what makes a function of stars; the number is the order of a polynomial."""
+"""By name: what makes a function of stars, of the order of a polynomial and a width to smooth."""
 
 
 def fit_correction(
@@ -46,6 +46,7 @@ def fit_correction(
     *,
     method: str = "polynomial",
     order: int = 4,
+    smooth: float = 0.0,
     inputs: Sequence[str] = CORE,
     extra: Mapping[str, NDArray] | None = None,
     seed: int = 0,
@@ -62,6 +63,8 @@ def fit_correction(
         Of `METHODS`.
     order : int
         Of a polynomial.
+    smooth : float
+        Width over which trees are averaged, in spreads of the inputs.
     inputs : sequence of str
         Labels of the target and columns of ``extra`` that corrections are functions of; each
         label is one of its own. Those of `CORE` that the target has not are left out.
@@ -87,13 +90,14 @@ def fit_correction(
             fix=f"Missing: {', '.join(lacking)}." if lacking else "",
         )
     inputs = [n for n in inputs if n not in CORE or n in target.names]
-    fit = METHODS[method](order)
+    fit = METHODS[method](order, smooth)
     found = {
         name: _of_label(name, target, reference, tuple(inputs), extra, fit, seed) for name in names
     }
     card = {
         "method": method,
-        "order": order if method == "polynomial" else None,
+        "order": order,
+        "smooth": smooth,
         "spectrolabe": version("spectrolabe"),
     }
     return Correction(found, card)

@@ -39,7 +39,7 @@ def fit_network(
     reference : str, optional
         The catalogue whose scale it is to be. Without one it is that of the mean.
     **how
-        As `fit_correction`: ``method``, ``order``, ``inputs``, ``seed``.
+        As `fit_correction`: ``method``, ``order``, ``smooth``, ``inputs``, ``seed``.
 
     Raises
     ------

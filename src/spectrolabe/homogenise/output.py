@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +21,9 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.corrector import Corrected
 from spectrolabe.labels import LABELS, Labels
 
-__all__ = ["SUFFIXES", "TableWriter", "new_columns"]
+__all__ = ["SUFFIXES", "check_output", "new_columns", "write_pieces"]
 
-SUFFIXES = (".parquet", ".fits", ".csv")
+SUFFIXES = (".parquet", ".fits", ".csv", ".hats")
 PREFIX = "homogenised_"
 
 
@@ -69,65 +71,120 @@ def new_columns(piece: pa.Table, found: Corrected[Labels], names: tuple[str, ...
     return piece
 
 
-class TableWriter:
-    """A table that grows by pieces; the file appears whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.parquet``, ``.fits`` or ``.csv``; FITS is kept in memory until the end.
-    provenance : Mapping
-        What made it, of JSON types; CSV has no place for it.
+def check_output(path: str | Path) -> Path:
+    """Return the path, if it can be written.
 
     Raises
     ------
     InputError
-        If the suffix is unknown.
+        If the suffix is unknown, or HATS is asked for without what writes it or over an old one.
     """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            path, expected=f"a name that ends in {', '.join(SUFFIXES)}", found=repr(path.suffix)
+        )
+    if path.suffix == ".hats":
+        _check_hats(path)
+    return path
 
-    def __init__(self, path: str | Path, provenance: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        if self.path.suffix not in SUFFIXES:
+
+def write_pieces(
+    path: str | Path,
+    pieces: Iterable[pa.Table],
+    provenance: Mapping[str, Any],
+    position: tuple[str, str] = ("ra", "dec"),
+) -> None:
+    """Write a table that comes by pieces; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.parquet``, ``.fits``, ``.csv``, or ``.hats``, a folder of that partition; FITS and HATS
+        need the whole table in memory at the end.
+    pieces : iterable of pyarrow Table
+        With the same columns.
+    provenance : Mapping
+        What made it, of JSON types; CSV and HATS have no place for it.
+    position : tuple of str
+        Columns by which HATS partitions.
+
+    Raises
+    ------
+    InputError
+        As `check_output`; if HATS has no positions.
+    OSError
+        If it cannot be written; what was there before is untouched.
+    """
+    path = check_output(path)
+    if path.suffix == ".hats":
+        whole = path.with_name(f".{path.name}.{os.getpid()}.parquet")
+        try:
+            _write_rows(whole, pieces, to_json(provenance))
+            _write_hats(whole, path, *position)
+        finally:
+            whole.unlink(missing_ok=True)
+        return
+    with atomic(path) as temporary:
+        if path.suffix == ".fits":
+            table = _as_table(pa.concat_tables(pieces))
+            to_hdu(table, to_json(provenance)).writeto(temporary, checksum=True)
+        else:
+            _write_rows(temporary, pieces, to_json(provenance), csv=path.suffix == ".csv")
+
+
+def _write_rows(
+    path: Path, pieces: Iterable[pa.Table], provenance: str, *, csv: bool = False
+) -> None:
+    writer: Any = None
+    try:
+        for piece in pieces:
+            metadata = {**(piece.schema.metadata or {}), PROVENANCE: provenance}
+            piece = piece.replace_schema_metadata(metadata)
+            if writer is None:
+                kind = pacsv.CSVWriter if csv else pq.ParquetWriter
+                writer = kind(path, piece.schema)
+            writer.write_table(piece)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _check_hats(path: Path) -> None:
+    if importlib.util.find_spec("lsdb") is None:
+        raise InputError(
+            path,
+            expected="lsdb, which writes HATS",
+            found="no such package",
+            fix='Install it: pip install "spectrolabe[hats]".',
+        )
+    if path.exists():
+        raise InputError(
+            path, expected="no folder of that name", found="one", fix="Remove it, or name another."
+        )
+
+
+def _write_hats(source: Path, path: Path, ra: str, dec: str) -> None:
+    """Partition a Parquet file by position; the folder appears whole or not at all."""
+    import lsdb
+
+    table = pq.read_table(source)
+    for column in (ra, dec):
+        if column not in table.column_names:
             raise InputError(
                 path,
-                expected=f"a name that ends in {', '.join(SUFFIXES)}",
-                found=repr(self.path.suffix),
+                expected=f"columns {ra} and {dec}, by which HATS partitions",
+                found=", ".join(table.column_names[:12]),
+                fix="Say what they are called: --columns ra=RA,dec=DEC.",
             )
-        self._provenance = to_json(provenance)
-        self._writer: Any = None
-        self._pieces: list[pa.Table] = []
-
-    def __enter__(self) -> Self:
-        self._place = atomic(self.path)
-        self._temporary = self._place.__enter__()
-        return self
-
-    def append(self, piece: pa.Table) -> None:
-        """Write some rows; all pieces have the same columns."""
-        if self.path.suffix == ".fits":
-            self._pieces.append(piece)
-            return
-        if self._writer is None:
-            self._metadata = {**(piece.schema.metadata or {}), PROVENANCE: self._provenance}
-            schema = piece.schema.with_metadata(self._metadata)
-            if self.path.suffix == ".parquet":
-                self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd")
-            else:
-                self._writer = pacsv.CSVWriter(self._temporary, schema)
-        self._writer.write_table(piece.replace_schema_metadata(self._metadata))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        if kind is None and self._pieces:
-            table = _as_table(pa.concat_tables(self._pieces))
-            to_hdu(table, self._provenance).writeto(self._temporary, checksum=True)
-        self._place.__exit__(kind, error, trace)
+    catalog = lsdb.from_dataframe(
+        table.to_pandas(), ra_column=ra, dec_column=dec, schema=table.schema,
+        catalog_name=path.stem,
+    )  # fmt: skip
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    catalog.write_catalog(partial, catalog_name=path.stem)
+    partial.rename(path)
 
 
 def _as_table(arrow: pa.Table) -> Table:

@@ -18,7 +18,7 @@ from spectrolabe.homogenise.crossmatch import Positions, match_ids, match_positi
 from spectrolabe.homogenise.errors import merged, noise_of_repeats
 from spectrolabe.homogenise.learning import fit_correction
 from spectrolabe.homogenise.network import fit_network, mean_of
-from spectrolabe.homogenise.output import TableWriter, new_columns
+from spectrolabe.homogenise.output import new_columns, write_pieces
 from spectrolabe.homogenise.tables import StarTable
 from spectrolabe.labels import Labels
 from spectrolabe.progress import shown_progress
@@ -281,10 +281,8 @@ def apply_correction(
                 ]
             yield new_columns(piece, found, correction.names)
 
-    with TableWriter(output, provenance) as writer:
-        pieces = corrected()
-        for piece in shown_progress(pieces, len(target), "homogenise", size=len):
-            writer.append(piece)
+    pieces = shown_progress(corrected(), len(target), "homogenise", size=len)
+    write_pieces(output, pieces, provenance, (target.called("ra"), target.called("dec")))
     return {
         "rows": len(target),
         "seconds": time.monotonic() - begin,

@@ -224,7 +224,7 @@ def _opened(path: Path) -> Any:
     """A dataset of any kind of file; what is no Parquet is read whole."""
     try:
         if path.is_dir():
-            inner = path / "dataset"
+            inner = _primary(path) / "dataset"
             return ds.dataset(inner if inner.is_dir() else path, format="parquet")
         if path.is_file() and _starts_with(path, b"PAR1"):
             return ds.dataset(path, format="parquet")
@@ -242,6 +242,17 @@ def _opened(path: Path) -> Any:
                 table[name].filled("" if kind in "SU" else False))  # fmt: skip
     table.convert_bytestring_to_unicode()
     return ds.dataset(arrow_table(table, {}))
+
+
+def _primary(path: Path) -> Path:
+    """The catalogue itself, where HATS has put it beside its margins."""
+    collection = path / "collection.properties"
+    if collection.is_file():
+        for line in collection.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() == "hats_primary_table_url" and (path / value.strip()).is_dir():
+                return path / value.strip()
+    return path
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Corrections by boosted trees (XGBoost), stopped early."""
+"""Corrections by boosted trees (XGBoost), stopped early; smoothed if that is asked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, qmc
 
 __all__ = ["Trees"]
 
@@ -23,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
 }
 ROUNDS, PATIENCE = 1000, 50
+POINTS = 16  # of the kernel
 BEYOND = 4.0  # spreads to which differences are cut: the gradient of outliers, and no more
 
 
@@ -36,13 +38,13 @@ class Trees:
         As XGBoost saves it.
     rounds : int
         Trees in it.
-    monotone : tuple of int
-        1 where the correction may only grow along an input, -1 where it may only fall.
+    smooth : float
+        Width of the normal kernel over which it is averaged, in spreads of the inputs; 0: none.
     """
 
     booster: bytes
     rounds: int
-    monotone: tuple[int, ...]
+    smooth: float
 
     @classmethod
     def fit(
@@ -51,32 +53,27 @@ class Trees:
         y: NDArray,
         weight: NDArray,
         unseen: NDArray,
-        monotone: tuple[int, ...] = (),
+        smooth: float = 0.0,
     ) -> Trees:
         """Return trees; ``unseen`` stars, shape (N,) of bool, say when to stop."""
         import xgboost as xgb
 
-        empty = cls(b"", ROUNDS, monotone)
+        empty = cls(b"", ROUNDS, smooth)
         seen, others = (xgb.DMatrix(x[u], np.clip(y[u], -BEYOND, BEYOND), weight=weight[u])
                         for u in (~unseen, unseen))  # fmt: skip
         grown = xgb.train(
-            empty._settings, seen, ROUNDS, evals=[(others, "unseen")],
+            SETTINGS, seen, ROUNDS, evals=[(others, "unseen")],
             early_stopping_rounds=PATIENCE, verbose_eval=False,
         )  # fmt: skip
-        return cls(b"", grown.best_iteration + 1, monotone).again(x, y, weight)
+        return cls(empty.booster, grown.best_iteration + 1, smooth).again(x, y, weight)
 
     def again(self, x: NDArray, y: NDArray, weight: NDArray) -> Self:
         """Return as many trees of other stars."""
         import xgboost as xgb
 
         stars = xgb.DMatrix(x, np.clip(y, -BEYOND, BEYOND), weight=weight)
-        grown = xgb.train(self._settings, stars, self.rounds)
-        return type(self)(bytes(grown.save_raw("ubj")), self.rounds, self.monotone)
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        extra = {"monotone_constraints": self.monotone} if any(self.monotone) else {}
-        return SETTINGS | extra
+        grown = xgb.train(SETTINGS, stars, self.rounds)
+        return type(self)(bytes(grown.save_raw("ubj")), self.rounds, self.smooth)
 
     @cached_property
     def _booster(self) -> Any:
@@ -85,7 +82,16 @@ class Trees:
         return xgb.Booster(model_file=bytearray(self.booster))
 
     def __call__(self, x: NDArray) -> NDArray:
-        return np.asarray(self._booster.inplace_predict(x), dtype=float)
+        steps = self._steps(x.shape[1])
+        found = [self._booster.inplace_predict(x + step) for step in steps]
+        return np.mean(found, axis=0, dtype=float)
+
+    def _steps(self, size: int) -> NDArray:
+        """Where the kernel is looked at, shape (S, D): spread evenly, and none without a kernel."""
+        if not self.smooth:
+            return np.zeros((1, size))
+        points = qmc.Sobol(size, seed=0).random(POINTS)
+        return self.smooth * norm.ppf(np.clip(points, 0.01, 0.99))
 
     @classmethod
     def together(cls, fits: Sequence[Self], x: NDArray) -> NDArray:
@@ -95,14 +101,15 @@ class Trees:
     @property
     def text(self) -> str:
         """Size."""
-        return f"{self.rounds} trees of depth {SETTINGS['max_depth']}"
+        smooth = f", smoothed over {self.smooth:g}" if self.smooth else ""
+        return f"{self.rounds} trees of depth {SETTINGS['max_depth']}{smooth}"
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
         """As `spectrolabe.homogenise.functions.Function`."""
-        plain = {"rounds": self.rounds, "monotone": list(self.monotone)}
+        plain = {"rounds": self.rounds, "smooth": self.smooth}
         return plain, {"booster": np.frombuffer(self.booster, np.uint8)}
 
     @classmethod
     def from_state(cls, plain: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Self:
         """As `spectrolabe.homogenise.functions.Function`."""
-        return cls(arrays["booster"].tobytes(), int(plain["rounds"]), tuple(plain["monotone"]))
+        return cls(arrays["booster"].tobytes(), int(plain["rounds"]), float(plain["smooth"]))

@@ -65,7 +65,9 @@ def write_homogenised_page(done: Homogenised, path: str | Path) -> Path:
     ]
     names = correction.names
     compared = {
-        name: compare_methods(shared, name, inputs=_inputs(shared), order=card["order"] or 4)
+        name: compare_methods(
+            shared, name, inputs=_inputs(shared), order=card["order"], smooth=card["smooth"]
+        )
         for name in shown_progress(iter(names), len(names), "methods", slow=True)
     }
     unseen = _unseen(shared, correction)
@@ -107,7 +109,8 @@ def _unseen(shared: Shared, correction: Correction) -> tuple[Labels, Labels, Lab
 
     fit = fit_correction(
         shared.target.take(~aside), shared.reference.take(~aside), correction.names,
-        method=correction.card["method"], order=correction.card["order"] or 4,
+        method=correction.card["method"], order=correction.card["order"],
+        smooth=correction.card["smooth"],
         inputs=_inputs(shared), extra=extra(~aside),
     )  # fmt: skip
     target, reference = shared.target.take(aside), shared.reference.take(aside)
