@@ -718,13 +718,24 @@ def homogenise(
     """
     from rich.console import Console
 
+    from spectrolabe.errors import InputError
     from spectrolabe.homogenise.command import homogenise as run
     from spectrolabe.homogenise.command import parse_columns
     from spectrolabe.homogenise.run import Matching
     from spectrolabe.homogenise.shown import summary
 
+    if report is not None and apply is not None:
+        raise InputError(
+            "--report",
+            expected="a correction that is learnt in the same run",
+            found="--apply",
+            fix="The run that learnt it had the page.",
+        )
     one, other = _each(id)
-    years = [float(year) for year in _each(epochs)]
+    try:
+        years = [float(year) for year in _each(epochs)]
+    except ValueError as error:
+        raise InputError("--epochs", expected="a year, or two", found=repr(epochs)) from error
     found = run(
         target,
         references or [],
@@ -757,5 +768,5 @@ def homogenise(
 
 def _each(text: str) -> tuple[str, str]:
     """One name for both tables, or one for each."""
-    one, _, other = text.partition(",")
-    return one.strip(), (other or one).strip()
+    one, comma, other = text.partition(",")
+    return one.strip(), (other if comma else one).strip()

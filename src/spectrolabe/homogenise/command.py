@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Correction
 from spectrolabe.homogenise.correction_files import load_correction, save_correction
+from spectrolabe.homogenise.learning import FEWEST
 from spectrolabe.homogenise.output import check_output
 from spectrolabe.homogenise.run import (
     Matching,
@@ -28,6 +31,7 @@ from spectrolabe.labels import label
 __all__ = ["Homogenised", "homogenise", "parse_columns"]
 
 CORRECTION = ".correction.safetensors"
+NO_SCALE = ("rv", "rv_residual", "v_broad", "age", "distance", "abs_mag_k")  # unless asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +117,14 @@ def homogenise(
             raise InputError(
                 "--apply", expected="a target alone", found=f"references {references[0]}, ..."
             )
-        file, correction = Path(given), load_correction(given)
+        file, correction = Path(given), _selected(load_correction(given), labels, given)
     elif references:
         others = [StarTable(one, reference_columns, bad[1]) for one in references]
         names = _labels(labels, [table, *others])
-        scale = _scale(others, names, matching, how)
+        scale = _scale(others, names, inputs, matching, how)
         shared = shared_stars(table, scale, names, inputs, matching)
+        if labels is None:
+            names = _learnable(shared, names)
         card = {"target": str(target), "references": [str(one) for one in references]}
         correction = learn_correction(shared, names, card, inputs=inputs, **how)
         file = output.with_name(output.stem + CORRECTION)
@@ -130,15 +136,16 @@ def homogenise(
             fix="Name the catalogue whose scale it is to be, or --apply FILE.",
         )
     provenance = {"command": command, "correction": dict(correction.card), "file": file.name}
+    counts = apply_correction(correction, table, output, provenance)
     if shared is not None:
         save_correction(correction, file)
-    counts = apply_correction(correction, table, output, provenance)
     return Homogenised(table, output, correction, file, shared, counts, time.monotonic() - begin)
 
 
 def _labels(asked: Sequence[str] | None, tables: Sequence[StarTable]) -> tuple[str, ...]:
     if asked is None:
-        names = [n for n in tables[0].labels if all(n in one.labels for one in tables[1:])]
+        both = [n for n in tables[0].labels if all(n in one.labels for one in tables[1:])]
+        names = [name for name in both if name not in NO_SCALE]
     else:
         names = [label(name).name for name in asked]
     for one in tables:
@@ -153,8 +160,34 @@ def _labels(asked: Sequence[str] | None, tables: Sequence[StarTable]) -> tuple[s
     return tuple(names)
 
 
+def _learnable(shared: Shared, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels that enough shared stars have in both; all, if none is."""
+    enough = tuple(
+        name
+        for name in names
+        if np.isfinite(shared.target[name] + shared.reference[name]).sum() >= FEWEST
+    )
+    shared.notes["too_few_stars"] = [name for name in names if name not in enough]
+    return enough or names
+
+
+def _selected(correction: Correction, labels: Sequence[str] | None, path: str | Path) -> Correction:
+    lacking = [name for name in labels or () if name not in correction.labels]
+    if lacking:
+        raise InputError(
+            path, expected=f"corrections of {', '.join(lacking)}", found=", ".join(correction.names)
+        )
+    if labels is None:
+        return correction
+    return Correction({name: correction.labels[name] for name in labels}, correction.card)
+
+
 def _scale(
-    tables: Sequence[StarTable], names: Sequence[str], matching: Matching, how: Mapping[str, Any]
+    tables: Sequence[StarTable],
+    names: Sequence[str],
+    inputs: Sequence[str],
+    matching: Matching,
+    how: Mapping[str, Any],
 ) -> Scale:
     if len(tables) > 1 and matching.radius:
         raise InputError(
@@ -163,8 +196,13 @@ def _scale(
             found=f"{len(tables)}",
             fix="Several are matched by identifiers.",
         )
-    scales = {str(one.path): scale_of(one, names, matching) for one in tables}
-    return united(scales, **how) if len(scales) > 1 else next(iter(scales.values()))
+    if len(tables) == 1:
+        return scale_of(tables[0], names, matching)
+    others = [name for name in inputs if all(name in one.labels for one in tables)]
+    every = tuple(dict.fromkeys([*names, *others]))
+    scales = {str(one.path): scale_of(one, every, matching) for one in tables}
+    whole = united(scales, inputs=others, **how)
+    return replace(whole, labels=whole.labels.select(names))
 
 
 def parse_columns(text: str | None, option: str) -> dict[str, str]:

@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 
 from spectrolabe.errors import InputError
 
-__all__ = ["Positions", "match_ids", "match_positions"]
+__all__ = ["Positions", "identifiers", "match_ids", "match_positions"]
 
+EXACT = 2.0**53  # above, not every whole number is a float
 CHUNK = 500_000  # rows looked for at a time
 MILLIARCSECOND = np.deg2rad(1.0 / 3.6e6)
 ARCSECOND = np.deg2rad(1.0 / 3600.0)
@@ -34,7 +35,7 @@ def match_ids(target: pa.ChunkedArray | pa.Array, reference: pa.Array) -> NDArra
     InputError
         If the reference has an identifier twice.
     """
-    one, other = (_text(values) for values in (target, reference))
+    one, other = (identifiers(values) for values in (target, reference))
     counts = pc.value_counts(other.drop_null())
     twice = pc.greater(counts.field("counts"), 1)
     if pc.any(twice).as_py():
@@ -49,16 +50,37 @@ def match_ids(target: pa.ChunkedArray | pa.Array, reference: pa.Array) -> NDArra
     return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
-def _text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Identifiers as text; empty ones null."""
+def identifiers(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return identifiers as text without blanks at the ends; empty ones are null.
+
+    Raises
+    ------
+    InputError
+        If they are numbers that have lost digits.
+    """
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if pa.types.is_floating(values.type):
+        values = _whole(values)
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         values = pc.cast(values, pa.large_string())
     text = pc.utf8_trim_whitespace(pc.cast(values, pa.large_string()))
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.large_string()), text)
+
+
+def _whole(values: pa.Array) -> pa.Array:
+    numbers = pc.if_else(pc.is_finite(values), values, None)
+    largest = pc.max(pc.abs(numbers)).as_py() or 0.0
+    if largest > EXACT or not pc.all(pc.equal(numbers, pc.floor(numbers))).as_py():
+        raise InputError(
+            "identifiers",
+            expected="text or whole numbers",
+            found=f"floating-point numbers up to {largest:.6g}, which cannot hold all digits",
+            fix="Write the table again with the identifier as text or as a 64-bit integer.",
+        )
+    return pc.cast(numbers, pa.int64())
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,12 +42,15 @@ def noise_of_repeats(labels: Labels) -> dict[str, Noise]:
     star = labels.star_id[order]
     first = np.flatnonzero((star[1:] == star[:-1]) & (star[1:] != ""))
     first = first[np.r_[True, np.diff(first) > 1]] if len(first) else first  # no row in two pairs
+    # a row that is there twice is no repeat
+    rows = labels.values[order]
+    same = ((rows[first + 1] == rows[first]) | np.isnan(rows[first])).all(axis=1)
     found = {}
     for j, name in enumerate(labels.names):
         value, sigma = labels.values[order, j], np.nan_to_num(labels.sigma[order, j])
         difference = value[first + 1] - value[first]
-        use = np.isfinite(difference)
-        if use.sum() >= FEWEST:
+        use = np.isfinite(difference) & ~same
+        if use.sum() >= FEWEST and np.median(np.abs(difference[use])) > 0:
             both = np.hypot(sigma[first + 1], sigma[first])[use]
             of_both = Noise.of(difference[use], both)
             found[name] = Noise(of_both.factor, of_both.floor / np.sqrt(2.0))
@@ -121,8 +124,8 @@ def three_cornered_hat(
 
     rng, count = np.random.default_rng(seed), table.shape[1]
     best = solved(np.arange(count))
-    draws = rng.integers(0, count, (DRAWS, count))
-    drawn = np.std([solved(rows) for rows in draws], axis=0)
+    draws = (rng.choice(count, size=count) for _ in range(DRAWS))  # all at once need too much room
+    drawn = np.std([solved(np.asarray(rows)) for rows in draws], axis=0)
     return Hat(
         dict(zip(names, best.tolist(), strict=True)),
         dict(zip(names, drawn.tolist(), strict=True)),
@@ -150,7 +153,8 @@ def merged(labels: Labels) -> tuple[Labels, NDArray]:
     Parameters
     ----------
     labels : Labels
-        N rows of M stars; values without an error count as the worst of their label.
+        N rows of M stars; values without an error count as the worst of their label, and if none
+        has one, all alike.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def _mean(value: NDArray, sigma: NDArray, star: NDArray, count: int) -> tuple[ND
     middle, number = _medians(value, star, known, count)
     off = np.abs(value - middle[star]) / error
     # two rows are each half of their difference from their median
-    wrong = np.where(number[star] > 2, off > WIDE, off > WIDE / np.sqrt(2.0))
+    wrong = np.where(number[star] > 2, off > WIDE, off > WIDE / np.sqrt(2.0)) & stated.any()
     weight = np.where(known & ~wrong, error**-2.0, 0.0)
     total = np.bincount(star, weight, count)
     with np.errstate(invalid="ignore", divide="ignore"):

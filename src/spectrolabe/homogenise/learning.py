@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +16,7 @@ from spectrolabe.homogenise.formula import Formula
 from spectrolabe.homogenise.functions import Function, robust_weights
 from spectrolabe.homogenise.inputs import Inputs
 from spectrolabe.homogenise.linear import Linear
-from spectrolabe.homogenise.noise import Noise
+from spectrolabe.homogenise.noise import Noise, spread_of
 from spectrolabe.homogenise.support import Support
 from spectrolabe.homogenise.trees import Trees
 from spectrolabe.labels import Labels
@@ -28,15 +29,27 @@ PARTS = 8  # of the shared stars, each left out once
 UNSEEN = 0.2  # of the shared stars say when to stop, or which formula
 MOST = 100_000  # shared stars that a function is fitted to
 NEAR = 20_000  # of them say where it holds
+MOST_THEIRS = 0.5  # of the variance of residuals
+PER_COEFFICIENT = 8  # stars, that a polynomial has for each
 
 Fit = Callable[[NDArray, NDArray, NDArray, NDArray], Function]
 METHODS: dict[str, Callable[[int, float], Fit]] = {
-    "polynomial": lambda order, _: lambda x, y, w, _: Linear.fit("polynomial", order, x, y, w),
+    "polynomial": lambda order, _: (
+        lambda x, y, w, _: Linear.fit("polynomial", _affordable(order, x), x, y, w)
+    ),
     "spline": lambda order, _: lambda x, y, w, _: Linear.fit("spline", order, x, y, w),
     "symbolic": lambda *_: Formula.fit,
     "xgboost": lambda _, smooth: lambda x, y, w, unseen: Trees.fit(x, y, w, unseen, smooth),
 }
 """By name: what makes a function of stars, of the order of a polynomial and a width to smooth."""
+
+
+def _affordable(order: int, x: NDArray) -> int:
+    """The order, or the largest that so many stars can tell."""
+    count, size = x.shape
+    while order > 1 and PER_COEFFICIENT * math.comb(order + size, size) > count:
+        order -= 1
+    return order
 
 
 def fit_correction(
@@ -98,6 +111,8 @@ def fit_correction(
         "method": method,
         "order": order,
         "smooth": smooth,
+        "inputs": list(inputs),
+        "seed": seed,
         "spectrolabe": version("spectrolabe"),
     }
     return Correction(found, card)
@@ -116,18 +131,19 @@ def _of_label(
     points = input_values(columns, target, extra)
     difference = reference[name] - target[name]
     use = np.isfinite(points).all(axis=1) & np.isfinite(difference)
-    if use.sum() < FEWEST:
+    stars = len(np.unique(target.star_id[use]))
+    if stars < FEWEST:
         raise InputError(
             name,
             expected=f"at least {FEWEST} stars in both catalogues, with {', '.join(columns)}",
-            found=str(int(use.sum())),
+            found=str(stars),
             fix="See that identifiers are written the same way, or match by position (--sky).",
         )
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(np.flatnonzero(use))[:MOST])
     points, difference = points[rows], difference[rows]
     zero = float(np.median(difference))
-    spread = max(1.4826 * float(np.median(np.abs(difference - zero))), 1e-9)
+    spread = spread_of(difference - zero)
     y = (difference - zero) / spread
     stated = [np.nan_to_num(_sigma(one, name)[rows]) for one in (target, reference)]
     weight = 1.0 / (1.0 + (stated[0] ** 2 + stated[1] ** 2) / spread**2)
@@ -141,9 +157,13 @@ def _of_label(
     left = y - np.select([part == k for k in range(PARTS)], [one.at(x) for one in refits])
     near = scaled[rng.permutation(len(scaled))[:NEAR]]
     support = Support.of(near, np.ones(len(columns)))
-    noise = Noise.of(spread * left, stated[0], stated[1] ** 2)
+    theirs = _believed(stated[1] ** 2, spread * left)
+    noise = Noise.of(spread * left, stated[0], theirs)
     card = {
-        "stars": len(rows),
+        "stars": len(np.unique(target.star_id[rows])),
+        "reference_errors_times": float(np.sqrt(np.max(theirs) / np.max(stated[1] ** 2)))
+        if (stated[1] > 0).any()
+        else 1.0,
         "plane": plane.text,
         "bend": curve.bend.text,
         "inputs": list(columns),
@@ -154,6 +174,16 @@ def _of_label(
     return LabelCorrection(
         scales, curve, tuple(refits), support, zero, spread, bent, all_, noise, card
     )
+
+
+def _believed(variance: NDArray, residual: NDArray) -> NDArray:
+    """Variances of the reference, less where they alone would be more than all scatter.
+
+    At most half of the scatter is theirs: of two catalogues nobody knows whose it is.
+    """
+    typical = float(np.median(variance))
+    most = MOST_THEIRS * spread_of(residual) ** 2
+    return variance * min(1.0, most / typical) if typical > 0 else variance
 
 
 def _sigma(labels: Labels, name: str) -> NDArray:

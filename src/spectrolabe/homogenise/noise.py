@@ -8,11 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-__all__ = ["Noise"]
+__all__ = ["Noise", "spread_of"]
 
 BEYOND = 4.0  # spreads at which residuals are cut: outliers are no errors
 FACTORS = (0.1, 10.0)
-TIMES, INSIDE = (1e-3, 1e3), 0.683
+TIMES, INSIDE = (0.2, 5.0), 0.683
+
+
+def spread_of(values: NDArray) -> float:
+    """Return 1.4826 MAD about 0, or where that is none, the standard deviation."""
+    spread = 1.4826 * float(np.median(np.abs(values)))
+    return spread or max(float(np.std(values)), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Noise:
         other : ndarray, shape (N,), or float
             Variance of what else is in the residuals, known.
         """
-        spread = max(1.4826 * float(np.median(np.abs(residual))), 1e-12)
+        spread = spread_of(residual)
         cut = np.clip(residual, -BEYOND * spread, BEYOND * spread)
         stated = bool((sigma > 0).any()) and bool(np.ptp(sigma) > 0)
 
@@ -70,6 +76,11 @@ class Noise:
             low, high = (middle, high) if np.quantile(pulls, INSIDE) > 1.0 else (low, middle)
         factor = middle * self.factor if (sigma > 0).any() else 1.0
         return Noise(factor, middle * self.floor)
+
+    def after(self, first: Noise) -> Noise:
+        """Return the noise of errors that another one has put right before."""
+        floor = np.hypot(self.factor * first.floor, self.floor)
+        return Noise(self.factor * first.factor, float(floor))
 
     def variance(self, sigma: NDArray) -> NDArray:
         """Return the variance of values with these stated errors; NaN counts as 0."""

@@ -84,6 +84,8 @@ def check_output(path: str | Path) -> Path:
         raise InputError(
             path, expected=f"a name that ends in {', '.join(SUFFIXES)}", found=repr(path.suffix)
         )
+    if not path.absolute().parent.is_dir():
+        raise InputError(path, expected="a folder that exists", found=f"no {path.parent}")
     if path.suffix == ".hats":
         _check_hats(path)
     return path
@@ -127,8 +129,11 @@ def write_pieces(
         return
     with atomic(path) as temporary:
         if path.suffix == ".fits":
-            table = _as_table(pa.concat_tables(pieces))
-            to_hdu(table, to_json(provenance)).writeto(temporary, checksum=True)
+            table, nulls = _as_table(pa.concat_tables(pieces))
+            hdus = to_hdu(table, to_json(provenance))
+            for name, value in nulls.items():
+                hdus[1].header[f"TNULL{table.colnames.index(name) + 1}"] = value
+            hdus.writeto(temporary, checksum=True)
         else:
             _write_rows(temporary, pieces, to_json(provenance), csv=path.suffix == ".csv")
 
@@ -139,8 +144,8 @@ def _write_rows(
     writer: Any = None
     try:
         for piece in pieces:
-            metadata = {**(piece.schema.metadata or {}), PROVENANCE: provenance}
-            piece = piece.replace_schema_metadata(metadata)
+            # what the input said of its columns as a whole is not true of these
+            piece = piece.replace_schema_metadata({PROVENANCE: provenance})
             if writer is None:
                 kind = pacsv.CSVWriter if csv else pq.ParquetWriter
                 writer = kind(path, piece.schema)
@@ -187,12 +192,19 @@ def _write_hats(source: Path, path: Path, ra: str, dec: str) -> None:
     partial.rename(path)
 
 
-def _as_table(arrow: pa.Table) -> Table:
-    table = Table()
+def _as_table(arrow: pa.Table) -> tuple[Table, dict[str, int]]:
+    """A table, and what stands for missing integers in it."""
+    table, nulls = Table(), {}
     for field in arrow.schema:
-        values = arrow[field.name].to_numpy()
+        column = arrow[field.name]
+        if pa.types.is_integer(field.type) and column.null_count:
+            nulls[field.name] = int(np.iinfo(field.type.to_pandas_dtype()).min)
+            column = column.fill_null(nulls[field.name])
+        elif pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            column = column.fill_null("")
+        values = column.to_numpy()
         table[field.name] = values.astype(str) if values.dtype == object else np.asarray(values)
         described = field.metadata or {}
         table[field.name].unit = described.get(b"unit", b"").decode() or None
         table[field.name].description = described.get(b"description", b"").decode() or None
-    return table
+    return table, nulls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Correction
-from spectrolabe.homogenise.crossmatch import Positions, match_ids, match_positions
+from spectrolabe.homogenise.crossmatch import Positions, identifiers, match_ids, match_positions
 from spectrolabe.homogenise.errors import merged, noise_of_repeats
 from spectrolabe.homogenise.learning import fit_correction
 from spectrolabe.homogenise.network import fit_network, mean_of
+from spectrolabe.homogenise.noise import Noise
 from spectrolabe.homogenise.output import new_columns, write_pieces
 from spectrolabe.homogenise.tables import StarTable
 from spectrolabe.labels import Labels
@@ -130,7 +131,7 @@ def united(scales: Mapping[str, Scale], **how: Any) -> Scale:
         As `fit_network`.
     """
     named = {
-        name: Labels(one.labels.names, one.labels.values, one.labels.sigma, text_of(one.ids))
+        name: Labels(one.labels.names, one.labels.values, one.labels.sigma, _names(one.ids, name))
         for name, one in scales.items()
     }
     first = next(iter(named))
@@ -140,9 +141,10 @@ def united(scales: Mapping[str, Scale], **how: Any) -> Scale:
     return Scale(pa.array(mean.star_id), mean, None, notes)
 
 
-def text_of(ids: pa.Array) -> NDArray:
-    """Identifiers as text, shape (N,)."""
-    return np.char.strip(np.asarray(ids.to_numpy(zero_copy_only=False)).astype(str))
+def _names(ids: pa.Array, catalogue: str) -> NDArray:
+    """Identifiers as text, shape (N,); rows without one have a name that no other has."""
+    names = identifiers(ids).to_pylist()
+    return np.array([name or f"row {i} of {catalogue}" for i, name in enumerate(names)])
 
 
 def shared_stars(
@@ -176,7 +178,8 @@ def shared_stars(
             found="none",
             fix="Identifiers must be written the same way (--id); --sky matches by position.",
         )
-    again = _repeated(star)
+    used = target.used()
+    again = _repeated(np.where(used, star, -1))
     repeats = _repeats(target.read(needed, (), again, star[again].astype(str)).labels)
     own = target.read(needed, extra, both, found[both].astype(str))
     mine, theirs = _righted(own.labels, repeats), reference.labels.take(found[both])
@@ -196,7 +199,7 @@ def _stars(table: StarTable, key: str, radius: float) -> tuple[pa.Array, NDArray
     if radius and not table.has(key):
         ids = pa.array(np.arange(len(table)))
     else:
-        ids = table.ids(key).combine_chunks()
+        ids = identifiers(table.ids(key))
     codes = np.asarray(ids.dictionary_encode().indices.fill_null(-1))
     return ids, np.where(codes < 0, -1 - np.arange(len(codes)), codes)
 
@@ -247,7 +250,12 @@ def learn_correction(
 ) -> Correction:
     """Learn a correction, and note where from; see `fit_correction`."""
     fitted = fit_correction(shared.target, shared.reference, names, extra=shared.extra, **how)
-    return Correction(fitted.labels, {**fitted.card, **card, **shared.notes})
+    labels = dict(fitted.labels)
+    for name, repeats in shared.notes["target_repeats"].items():
+        if name in labels:  # it was learnt with the errors that these tell, and is used with others
+            noise = labels[name].noise.after(Noise(*repeats))
+            labels[name] = replace(labels[name], noise=noise)
+    return Correction(labels, {**fitted.card, **card, **shared.notes})
 
 
 def apply_correction(

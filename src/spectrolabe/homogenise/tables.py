@@ -24,10 +24,13 @@ from spectrolabe.surveys.files import read_table
 
 __all__ = ["StarTable"]
 
-ROWS = 200_000  # of a piece
+ROWS = 50_000  # of a piece
 POSITION = ("ra", "dec", "pm_ra", "pm_dec")
+ALSO = {"pm_ra": "pmra", "pm_dec": "pmdec"}  # what Gaia calls them
 MOST_WRONG = 0.5  # share of values out of range above which a column is of another unit
+LEAST_WRONG = 20
 BAD = "flag_bad"
+MISSING = (-9999.0, -999.0, -99.0)
 HINTS = {
     "teff": "Give Teff in K, not its logarithm nor 5040 K / Teff.",
     "logg": "Give the logarithm of the gravity in cm s-2.",
@@ -81,7 +84,8 @@ class StarTable:
 
     def called(self, name: str) -> str:
         """Return what a column is called in the file."""
-        return self._called.get(name, name)
+        usual = name if name in self.names else ALSO.get(name, name)
+        return self._called.get(name, usual)
 
     def has(self, name: str) -> bool:
         """Tell whether there is a column."""
@@ -129,8 +133,10 @@ class StarTable:
             )
         table = self._columns([name for name in POSITION if self.has(name)])
         found = {n: _numbers(table[self.called(n)], self.path) for n in POSITION if self.has(n)}
-        if np.nanmax(np.abs(found["dec"])) > 90.0 or np.nanmax(np.abs(found["ra"])) > 360.0:
+        wrong = (np.abs(found["dec"]) > 90.0) | (np.abs(found["ra"]) > 360.0)
+        if wrong.mean() > MOST_WRONG:
             raise InputError(self.path, expected="ra and dec in degrees", found="larger values")
+        found["ra"] = np.where(wrong, np.nan, found["ra"])
         return Positions(**found, epoch=epoch)
 
     def used(self) -> NDArray:
@@ -154,7 +160,9 @@ class StarTable:
         table = self._columns([*names, *errors, *extra]).take(pa.array(rows))
         found = self.values_of_piece(table, names, extra, star_id)
         for name, wrong in found.wrong.items():
-            if wrong > MOST_WRONG * max(1, np.isfinite(found.labels[name]).sum() + wrong):
+            if wrong > max(
+                LEAST_WRONG, MOST_WRONG * (np.isfinite(found.labels[name]).sum() + wrong)
+            ):
                 one = LABELS[name]
                 raise InputError(
                     f"{self.path}, {self.called(name)}",
@@ -180,14 +188,16 @@ class StarTable:
             outside = np.isfinite(value) & ~(
                 (value >= LABELS[name].low) & (value <= LABELS[name].high)
             )
-            wrong[name] = int(outside.sum())
+            wrong[name] = _but_one_value(value[outside])
             values.append(np.where(outside, np.nan, value))
             error = np.full(len(table), np.nan)
             if self.has(f"e_{name}"):
                 error = _numbers(self._of(table, f"e_{name}"), self.path)
-            sigma.append(np.where(error > 0, error, np.nan))
+            sigma.append(np.where(np.isfinite(error) & (error > 0), error, np.nan))
         labels = Labels(tuple(names), np.stack(values, 1), np.stack(sigma, 1), star_id)
         others = {name: _numbers(self._of(table, name), self.path) for name in extra}
+        for name, value in others.items():  # what surveys write where there is none
+            others[name] = np.where(np.isin(value, MISSING), np.nan, value)
         return TableValues(labels, others, wrong)
 
     def _of(self, table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -213,11 +223,17 @@ class TableValues:
     labels : Labels
     extra : dict of str to ndarray, shape (N,)
     wrong : dict of str to int
-        Values that were out of the range of their label.
+        Values that were out of the range of their label, a survey's mark of a missing one apart.
     """
 
     def __init__(self, labels: Labels, extra: dict[str, NDArray], wrong: dict[str, int]) -> None:
         self.labels, self.extra, self.wrong = labels, extra, wrong
+
+
+def _but_one_value(values: NDArray) -> int:
+    """How many values there are without the most common one."""
+    _, counts = np.unique(values, return_counts=True)
+    return int(counts.sum() - counts.max()) if len(counts) else 0
 
 
 def _opened(path: Path) -> Any:
@@ -235,13 +251,15 @@ def _opened(path: Path) -> Any:
     table = read_table(path)
     wide = [name for name in table.colnames if table[name].ndim > 1]
     table.remove_columns(wide)
-    for name in table.colnames:  # missing values
-        if hasattr(table[name], "filled"):
-            kind = table[name].dtype.kind
-            table[name] = table[name].astype(float).filled(np.nan) if kind in "iuf" else (
-                table[name].filled("" if kind in "SU" else False))  # fmt: skip
+    masks = {n: np.asarray(table[n].mask) for n in table.colnames if hasattr(table[n], "mask")}
+    table = table.filled()
     table.convert_bytestring_to_unicode()
-    return ds.dataset(arrow_table(table, {}))
+    arrow = arrow_table(table, {})
+    for name, mask in masks.items():  # integers stay integers: identifiers have many digits
+        at = arrow.schema.get_field_index(name)
+        values = pc.if_else(pa.array(mask), pa.scalar(None, arrow[name].type), arrow[name])
+        arrow = arrow.set_column(at, arrow.schema.field(at), values)
+    return ds.dataset(arrow)
 
 
 def _primary(path: Path) -> Path:

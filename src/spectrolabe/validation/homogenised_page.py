@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.command import Homogenised
 from spectrolabe.homogenise.comparison import Judged, Trend, compare_methods, trends
 from spectrolabe.homogenise.correction import Correction, input_values
-from spectrolabe.homogenise.learning import fit_correction
+from spectrolabe.homogenise.learning import METHODS, fit_correction
 from spectrolabe.homogenise.run import Shared
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.progress import shown_progress
@@ -25,6 +26,7 @@ __all__ = ["write_homogenised_page"]
 
 MAPPED = 4000  # rows of the target in the map
 SEED = 0
+ENOUGH = 160  # shared stars, that a quarter of them tells something
 BEFORE, AFTER = "#8a8f98", "#1f618d"
 HEAD = (
     "method", "stars", "bias", "1.4826 MAD", "RMSE", "trend, largest", "trend, rms", "rms of none",
@@ -64,22 +66,25 @@ def write_homogenised_page(done: Homogenised, path: str | Path) -> Path:
         ),
     ]
     names = correction.names
-    compared = {
-        name: compare_methods(
-            shared, name, inputs=_inputs(shared), order=card["order"], smooth=card["smooth"]
-        )
-        for name in shown_progress(iter(names), len(names), "methods", slow=True)
-    }
-    unseen = _unseen(shared, correction)
-    blocks += [heading("Trends before and after")]
-    for name in names:
-        blocks.append(figure_block(_trends(name, unseen), f"{axis_name(name)}: {TRENDS}"))
+    enough = card["shared_stars"] >= ENOUGH
+    if enough:
+        unseen = _unseen(shared, correction)
+        blocks += [heading("Trends before and after")]
+        for name in names:
+            drawn = _trends(name, card["inputs"], unseen)
+            blocks.append(figure_block(drawn, f"{axis_name(name)}: {TRENDS}"))
+    else:
+        blocks.append(paragraph(f"Trends and methods need {ENOUGH} shared stars."))
     blocks += [heading("Where shared stars support it"), *_coverage(done)]
     blocks += [heading("What was learnt")]
     blocks += [_functions(correction), *_errors(card)]
-    blocks += [heading("Other methods on the same stars"), paragraph(METHOD_TEXT)]
-    for name in names:
-        blocks.append(_methods(name, compared[name], str(card["method"])))
+    if enough:
+        blocks += [heading("Other methods on the same stars"), paragraph(METHOD_TEXT)]
+        how = {key: card[key] for key in ("inputs", "order", "smooth", "seed")}
+        how["methods"] = [m for m in METHODS if m != "symbolic" or find_spec("pyoperon")]
+        for name in shown_progress(iter(names), len(names), "methods", slow=True):
+            found = compare_methods(shared, name, **how)
+            blocks.append(_methods(name, found, str(card["method"])))
     return write_page(path, "A homogenised catalogue", blocks)
 
 
@@ -94,11 +99,6 @@ METHOD_TEXT = (
 )
 
 
-def _inputs(shared: Shared) -> tuple[str, ...]:
-    core = [name for name in ("teff", "logg", "fe_h") if name in shared.target.names]
-    return (*core, *shared.extra)
-
-
 def _unseen(shared: Shared, correction: Correction) -> tuple[Labels, Labels, Labels, NDArray]:
     """A quarter of the shared stars: before, after and reference, and their inputs."""
     stars, which = np.unique(shared.target.star_id, return_inverse=True)
@@ -107,21 +107,21 @@ def _unseen(shared: Shared, correction: Correction) -> tuple[Labels, Labels, Lab
     def extra(rows: NDArray) -> Mapping[str, NDArray]:
         return {key: values[rows] for key, values in shared.extra.items()}
 
+    card = correction.card
+    how = {key: card[key] for key in ("method", "order", "smooth", "inputs", "seed")}
     fit = fit_correction(
         shared.target.take(~aside), shared.reference.take(~aside), correction.names,
-        method=correction.card["method"], order=correction.card["order"],
-        smooth=correction.card["smooth"],
-        inputs=_inputs(shared), extra=extra(~aside),
+        extra=extra(~aside), **how,
     )  # fmt: skip
     target, reference = shared.target.take(aside), shared.reference.take(aside)
-    points = input_values(_inputs(shared), target, extra(aside))
+    points = input_values(tuple(card["inputs"]), target, extra(aside))
     return target, fit.apply(target, extra(aside)).labels, reference, points
 
 
-def _trends(name: str, unseen: tuple[Labels, Labels, Labels, NDArray]) -> Figure:
+def _trends(
+    name: str, columns: Sequence[str], unseen: tuple[Labels, Labels, Labels, NDArray]
+) -> Figure:
     before, after, reference, points = unseen
-    columns: list[str] = [n for n in ("teff", "logg", "fe_h") if n in before.names]
-    columns += [f"input {i + 1}" for i in range(points.shape[1] - len(columns))]
     figure = Figure(figsize=(3.4 * len(columns), 3.0), layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for labels, colour in ((before, BEFORE), (after, AFTER)):
