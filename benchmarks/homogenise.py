@@ -88,6 +88,17 @@ def read(data: Path, task: Task) -> Shared:
     return Shared(target, reference, {})
 
 
+def covered(data: Path, task: Task, correction: Correction) -> list[str]:
+    """Shares of all rows of the target's catalogue by coverage, and how many there are."""
+    frame = pq.read_table(data / "catalogues" / f"{task.file}.parquet").to_pandas()
+    values = frame[list(task.inputs)].to_numpy(float)
+    values = values[np.isfinite(values).all(axis=1)]
+    labels = Labels(CORE, values, np.full(values.shape, np.nan), np.arange(len(values)).astype(str))
+    share = correction.apply(labels).support[:, CORE.index(task.label)]
+    parts = ((share >= 1).mean(), ((share > 0) & (share < 1)).mean(), (share <= 0).mean())
+    return [f"{len(values):,}", *(f"{100 * part:.1f} %" for part in parts)]
+
+
 def parts(shared: Shared) -> tuple[NDArray, NDArray]:
     """Rows that are learnt from, and those that are not."""
     share = np.array([zlib.crc32(star.encode()) % 100 for star in shared.target.star_id])
@@ -198,6 +209,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     main_rows, edge_rows, bend_rows, sparse_rows, formulae = [], [], [], [], []
+    cover_rows: list[list[str]] = []
     for task in TASKS:
         shared = read(arguments.data, task)
         unit = LABELS[task.label].unit
@@ -214,6 +226,8 @@ def main() -> None:
                 ratio = f"{100 * one.flagged:.1f} % ({one.worse:.1f})"
                 many, few = curvature(fit, task.label, shared)
                 bend_rows.append([title, name, f"{many:.3f}", f"{few:.3f}", ratio])
+                if name == "polynomial":
+                    cover_rows.append([title, *covered(arguments.data, task, fit)])
                 if name == "symbolic":
                     formulae.append([title, fit.labels[task.label].curve.bend.text])
         for one in compare_methods(shared, task.label, sparse=True):
@@ -224,7 +238,16 @@ def main() -> None:
             )
         edge_rows[-len(VARIANTS) - len(BASELINES)][0] += f" ({beyond(shared)})"
         print(title, flush=True)
-    write(arguments.output, main_rows, edge_rows, bend_rows, sparse_rows, formulae, arguments.data)
+    write(
+        arguments.output,
+        main_rows,
+        edge_rows,
+        bend_rows,
+        sparse_rows,
+        formulae,
+        cover_rows,
+        arguments.data,
+    )
 
 
 def write(
@@ -234,6 +257,7 @@ def write(
     bend_rows: list[list[str]],
     sparse_rows: list[list[str]],
     formulae: list[list[str]],
+    cover_rows: list[list[str]],
     data: Path,
 ) -> None:
     """Write the page."""
@@ -279,6 +303,11 @@ and [Fe/H] < -2.
 The densest 95 per cent of the shared stars are learnt; judged are the others.
 
 {table(sparse, sparse_rows)}
+
+All rows of the catalogues, by what the stars learnt from cover (the rule is the same for all
+methods):
+
+{table(["task", "rows", "covered", "at the edge", "outside"], cover_rows)}
 
 {remarks("sparse")}
 

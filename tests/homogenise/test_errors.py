@@ -57,6 +57,22 @@ def test_repeats_tell_factor_and_floor():
     assert found.floor == pytest.approx(0.06, rel=0.12)
 
 
+def test_a_row_that_is_there_twice_is_no_repeat():
+    rng = np.random.default_rng(5)
+    star = np.repeat(np.arange(400), 2)
+    sigma = np.full(800, 0.1)
+    value = 0.1 * rng.normal(size=800)
+    value[1:600:2] = value[0:600:2]
+    (found,) = noise_of_repeats(of(value, sigma, star)).values()
+    assert np.hypot(found.factor * 0.1, found.floor) == pytest.approx(0.1, rel=0.2)
+    assert noise_of_repeats(of(value[:600], sigma[:600], star[:600])) == {}
+
+
+def test_rows_without_any_error_are_believed():
+    found, _ = merged(of([4000.0, 4030.0], [np.nan, np.nan], ["a", "a"]))
+    assert found["logg"][0] == 4015.0
+
+
 def test_few_repeats_tell_nothing():
     assert noise_of_repeats(of(np.arange(40.0), np.ones(40), np.arange(40))) == {}
 

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
+from typer.testing import CliRunner
 
+from spectrolabe import cli
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise import formula
 from spectrolabe.homogenise.command import homogenise, parse_columns
@@ -180,6 +182,121 @@ def test_the_report_has_every_part(files, monkeypatch):
     applied = homogenise(files / "target.fits", [], files / "two.parquet", given=done.file)
     with pytest.raises(InputError, match="--report"):
         write_homogenised_page(applied, files / "page.html")
+
+
+def test_written_errors_hold_where_repeats_have_put_stated_ones_right(files):
+    one, _ = tables()
+    rng, exact = np.random.default_rng(6), pair(COUNT, 1, added=False)[1]
+    rows = [one.copy(), one.copy()]
+    for table in rows:
+        for name in NAMES:  # errors are three times what is stated
+            table[name] += 2.8 * table[f"e_{name}"] * rng.normal(size=len(table))
+    both = Table(np.concatenate([table.as_array() for table in rows]))
+    homogenise(written(files, both), [files / "reference.csv"], files / "out.parquet")
+    found = pq.read_table(files / "out.parquet")
+    for j, name in enumerate(NAMES):
+        true = np.tile(exact.values[:1400, j], 2)
+        sigma = found[f"homogenised_e_{name}"].to_numpy()
+        pulls = (found[f"homogenised_{name}"].to_numpy() - true) / sigma
+        assert 0.85 < 1.4826 * np.median(np.abs(pulls)) < 1.15
+
+
+def test_long_identifiers_keep_their_digits_beside_missing_ones(files):
+    one, other = tables()
+    for table in (one, other):
+        number = np.array([int(star.split("-")[1]) for star in table["star_id"]])
+        table["star_id"] = MaskedColumn(4_500_000_000_000_000_000 + 7 * number)
+        table["star_id"].mask = np.arange(len(table)) == 5
+        table.write(files / f"{len(table)}.csv", overwrite=True)
+    target, reference = files / "1400.csv", files / "1200.csv"
+    done = homogenise(target, [reference], files / "out.parquet")
+    assert done.correction.card["shared_stars"] == 1099
+    ids = pq.read_table(files / "out.parquet")["star_id"]
+    assert pa.types.is_integer(ids.type)
+    assert ids.null_count == 1
+    homogenise(target, [reference], files / "out.fits")
+    fits = Table.read(files / "out.fits")["star_id"]
+    assert fits.mask.sum() == 1
+    assert fits[7] == 4_500_000_000_000_000_049
+    rounded = one.copy()
+    rounded["star_id"] = np.asarray(one["star_id"].filled(0), dtype=float)
+    with pytest.raises(InputError, match="cannot hold all digits"):
+        homogenise(written(files, rounded), [reference], files / "out.parquet")
+
+
+def test_rows_without_an_identifier_are_no_star(files):
+    one, other = tables()
+    for table in (one, other):
+        table["star_id"][::2] = ""
+    padded = other.copy()
+    padded["star_id"] = [f"{star} " for star in other["star_id"]]
+    done = homogenise(
+        written(files, one), [written(files, padded, "r.parquet")], files / "out.parquet"
+    )
+    assert done.correction.card["shared_stars"] == 550
+    by_sky = homogenise(
+        files / "x.parquet", [files / "r.parquet"], files / "two.parquet",
+        matching=Matching(radius=1.0),
+    )  # fmt: skip
+    assert by_sky.correction.card["shared_stars"] == 1100
+
+
+def test_a_label_that_few_have_is_left_out_unless_it_is_asked_for(files):
+    one, other = tables()
+    for table in (one, other):
+        table["mg_fe"] = np.where(np.arange(len(table)) < 310, 0.1, -9999.0)
+        table["rv"] = 10.0
+    reference = written(files, other, "r.parquet")
+    done = homogenise(written(files, one), [reference], files / "out.parquet")
+    assert done.correction.names == NAMES
+    assert done.correction.card["too_few_stars"] == ["mg_fe"]
+    with pytest.raises(InputError, match=r"mg_fe: expected at least 30 stars.*found 10"):
+        homogenise(files / "x.parquet", [reference], files / "out.parquet", labels=["mg_fe"])
+    applied = homogenise(
+        files / "x.parquet", [], files / "two.parquet", given=done.file, labels=["logg"]
+    )
+    assert applied.correction.names == ("logg",)
+
+
+def test_parquet_of_any_input_can_be_read_by_astropy(files):
+    homogenise(files / "target.fits", [files / "reference.csv"], files / "out.parquet")
+    found = Table.read(files / "out.parquet")
+    assert "homogenised_logg_coverage" in found.colnames
+
+
+def test_errors_that_are_infinite_are_none(files):
+    one, _ = tables()
+    for name in NAMES:
+        one[f"e_{name}"][::2] = np.inf
+    done = homogenise(written(files, one), [files / "reference.csv"], files / "out.parquet")
+    assert np.isfinite(pq.read_table(done.catalogue)["homogenised_e_teff"].to_numpy()).all()
+
+
+def test_few_stars_are_counted_as_stars_and_have_a_small_polynomial(files):
+    one, _ = tables()
+    again = Table(np.concatenate([one[300:305].as_array()] * 10))
+    with pytest.raises(InputError, match=r"at least 30 stars.*found 5"):
+        homogenise(
+            written(files, again), [files / "reference.csv"], files / "out.parquet", labels=["teff"]
+        )
+    done = homogenise(
+        written(files, one[300:336]), [files / "reference.csv"], files / "out.parquet"
+    )
+    assert done.correction.labels["teff"].curve.bend.order == 1
+
+
+def test_the_command_names_options_that_make_no_sense(files):
+    runner, table = CliRunner(), str(files / "target.fits")
+    for options, message in (
+        (["--epochs", "J2000"], "a year, or two"),
+        (["--apply", "x", "--report", "y.html"], "learnt in the same run"),
+        (["-o", str(files / "no" / "out.parquet")], "a folder that exists"),
+    ):
+        found = runner.invoke(
+            cli.app, ["homogenise", table, str(files / "reference.csv"), *options]
+        )
+        assert isinstance(found.exception, InputError)
+        assert message in str(found.exception)
 
 
 def test_a_damaged_file_and_a_wrong_suffix_are_named(files):
