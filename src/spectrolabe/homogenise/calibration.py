@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from spectrolabe.catalogue.schema import LabelFlag
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.basis import COVARIATES, TrendBasis
 from spectrolabe.homogenise.corrector import Corrected, T
+from spectrolabe.homogenise.headed import read_headed
 from spectrolabe.homogenise.support import Support
 from spectrolabe.homogenise.trend import LabelTrend
-from spectrolabe.labels import LABELS, Labels
+from spectrolabe.labels import Labels
 from spectrolabe.models.posterior import LabelPosterior
 
 __all__ = ["FORMAT_VERSION", "Calibration"]
@@ -200,34 +200,8 @@ class Calibration:
         InputError
             If there is no such file, it is no calibration, or of another version of the format.
         """
-        if not Path(path).is_file():
-            raise InputError(path, expected="the file of a calibration", found="no such file")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                path, expected="a calibration written by Spectrolabe", found=str(error)
-            ) from error
-        if "spectrolabe_calibration" not in metadata:
-            raise InputError(
-                path,
-                expected="a calibration written by Spectrolabe",
-                found="another safetensors file",
-            )
-        card = json.loads(metadata["spectrolabe_calibration"])
-        if card.get("format") != FORMAT_VERSION:
-            raise InputError(
-                path,
-                expected=f"format {FORMAT_VERSION} of calibrations",
-                found=f"{card.get('format')}",
-                fix="It was written by another version of Spectrolabe; fit it again.",
-            )
+        card, tensors = read_headed(path, "calibration", FORMAT_VERSION)
         labels = card.pop("labels")
-        for name in labels:
-            if name not in LABELS:
-                raise InputError(path, expected="labels of the registry", found=name)
         basis = TrendBasis(*(tensors[f"basis.{key}"] for key in BASIS))
         return cls(basis, {name: _trend(name, one, tensors) for name, one in labels.items()}, card)
 

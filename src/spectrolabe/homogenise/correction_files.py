@@ -9,24 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection
 from spectrolabe.homogenise.formula import Formula
 from spectrolabe.homogenise.functions import Function
+from spectrolabe.homogenise.headed import read_headed
 from spectrolabe.homogenise.inputs import Inputs
 from spectrolabe.homogenise.linear import Linear
 from spectrolabe.homogenise.noise import Noise
 from spectrolabe.homogenise.support import Support
 from spectrolabe.homogenise.trees import Trees
-from spectrolabe.labels import LABELS
 from spectrolabe.models.files import write_file
 
 __all__ = ["load_correction", "save_correction"]
 
-FORMAT, HEADER = 1, "spectrolabe_correction"
+FORMAT = 1
 KINDS: dict[str, type[Any]] = {"linear": Linear, "formula": Formula, "trees": Trees}
 RANGES = ("centre", "width", "low", "high")
 NUMBERS = ("zero", "spread", "bent", "all_")
@@ -64,7 +62,7 @@ def save_correction(correction: Correction, path: str | Path) -> Path:
     header = json.dumps({"format": FORMAT, "card": dict(correction.card), "labels": labels})
     tensors = {key: np.array(value) for key, value in tensors.items()}
     path = Path(path)
-    write_file(path, save(tensors, metadata={HEADER: header}))
+    write_file(path, save(tensors, metadata={"spectrolabe_correction": header}))
     return path
 
 
@@ -87,32 +85,9 @@ def load_correction(path: str | Path) -> Correction:
     InputError
         If there is no such file, it is no correction, or of another version of the format.
     """
-    if not Path(path).is_file():
-        raise InputError(path, expected="the file of a correction", found="no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise _no_correction(path, str(error)) from error
-    if header is None:
-        raise _no_correction(path, "another safetensors file")
-    found = json.loads(header)
-    if found.get("format") != FORMAT:
-        raise InputError(
-            path,
-            expected=f"format {FORMAT} of corrections",
-            found=f"{found.get('format')}",
-            fix="It was written by another version of Spectrolabe; learn it again.",
-        )
-    if unknown := set(found["labels"]) - set(LABELS):
-        raise InputError(path, expected="labels of the registry", found=", ".join(unknown))
+    found, tensors = read_headed(path, "correction", FORMAT)
     labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
     return Correction(labels, found["card"])
-
-
-def _no_correction(path: str | Path, found: str) -> InputError:
-    return InputError(path, expected="a correction written by Spectrolabe", found=found)
 
 
 def _label(name: str, plain: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> LabelCorrection:
