@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
@@ -143,6 +143,7 @@ def test_a_magnitude_of_any_shape() -> None:
     error=st.floats(0.01, 3.0),
     shift=st.floats(-5, 5),
 )
+@example(mean=0.0, sigma=2.0, parallax=-2.0, error=0.01, shift=1.0)  # far beyond all stars
 def test_laws(mean: float, sigma: float, parallax: float, error: float, shift: float) -> None:
     known = Photometry.of(1, **PHOTOMETRY, parallax=parallax, e_parallax=error)
     found = distances(magnitude(1, mean, sigma), known)

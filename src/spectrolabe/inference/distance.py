@@ -26,7 +26,7 @@ __all__ = [
 
 LENGTH = 1.35  # kpc, of the prior of Astraatmadja & Bailer-Jones (2016, ApJ 832, 137)
 TENSION = 3.0  # sigma, beyond which parallax and spectrum are said to disagree
-MODULUS = (-10.0, 30.0)  # 0.1 pc to 10 Mpc
+MODULUS = (-10.0, 40.0)  # 0.1 pc to 1 Gpc: no distance of a star ends at an edge
 POINTS = 240  # of the grid in distance modulus
 LOWEST = 40.0  # below the highest log density, what the grid still covers: 9 sigma
 FILLED = 0.7  # share of the grid within that, at which it need not zoom in
