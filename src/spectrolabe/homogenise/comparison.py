@@ -11,17 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.homogenise.correction import Correction, input_values
+from spectrolabe.homogenise.functions import spread_of
 from spectrolabe.homogenise.learning import METHODS, fit_correction
 from spectrolabe.homogenise.run import Shared
 from spectrolabe.homogenise.support import Support
 from spectrolabe.labels import Labels
 
-__all__ = ["BASELINES", "Judged", "Trend", "compare_methods", "judged", "sparsest", "trends"]
+__all__ = [
+    "BASELINES",
+    "Judged",
+    "Trend",
+    "compare_methods",
+    "judged",
+    "kept_aside",
+    "sparsest",
+    "trends",
+]
 
 BASELINES = ("as it is", "median")
 BINS, LEAST = 10, 15  # of a trend, and stars in one
 TEST, SPARSE = 0.25, 0.05  # shares of the shared stars that methods are tried on
-SIGMA = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +148,7 @@ def judged(
     lines = trends(columns, points[use], left)
     middles = np.concatenate([line.middle for line in lines])
     stars = np.concatenate([line.stars for line in lines])
-    scatter = SIGMA * float(np.median(np.abs(left - np.median(left))))
+    scatter = spread_of(left - np.median(left))
     with np.errstate(invalid="ignore", divide="ignore"):
         pull = left / np.hypot(sigma[use], np.nan_to_num(known[use]))
     rms = [
@@ -156,11 +165,18 @@ def judged(
         float(np.sqrt(np.mean(middles**2))),
         # the standard error of a median of normal values
         float(np.sqrt(np.pi / 2.0 * scatter**2 * np.mean(1.0 / stars))),
-        SIGMA * float(np.median(np.abs(pull - np.median(pull)))),
+        spread_of(pull - np.median(pull)),
         float(odd.mean()),
         rms[0] / rms[1],
         seconds,
     )
+
+
+def kept_aside(shared: Shared, seed: int) -> NDArray:
+    """Return which rows are of a quarter of the stars, chosen by chance, shape (N,), bool."""
+    stars, which = np.unique(shared.target.star_id, return_inverse=True)
+    chosen = np.random.default_rng(seed).random(len(stars)) < TEST
+    return np.asarray(chosen[which])
 
 
 def compare_methods(
@@ -205,8 +221,7 @@ def compare_methods(
         aside = np.zeros(len(points), dtype=bool)
         aside[use] = sparsest(points[use])
     else:
-        stars, which = np.unique(shared.target.star_id, return_inverse=True)
-        aside = (np.random.default_rng(seed).random(len(stars)) < TEST)[which]
+        aside = kept_aside(shared, seed)
     learnt, tried = (np.intersect1d(use, np.flatnonzero(part)) for part in (~aside, aside))
 
     def some(rows: NDArray) -> tuple[Labels, Labels, dict[str, NDArray]]:

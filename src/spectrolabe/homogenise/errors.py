@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from spectrolabe.errors import InputError
+from spectrolabe.homogenise.functions import spread_of
 from spectrolabe.homogenise.linear import Linear
 from spectrolabe.homogenise.noise import Noise
 from spectrolabe.labels import Labels
@@ -119,7 +120,7 @@ def three_cornered_hat(
         differences = [_without_trend(points[known], one) for one in differences]
 
     def solved(rows: NDArray) -> NDArray:
-        spread = [_spread(one[rows]) ** 2 for one in differences]
+        spread = [spread_of(one[rows] - np.median(one[rows])) ** 2 for one in differences]
         return np.sqrt(nnls(sums, np.array(spread))[0])
 
     rng, count = np.random.default_rng(seed), table.shape[1]
@@ -135,13 +136,9 @@ def three_cornered_hat(
 
 def _without_trend(points: NDArray, difference: NDArray) -> NDArray:
     x = (points - points.mean(axis=0)) / points.std(axis=0)
-    spread = _spread(difference)
+    spread = spread_of(difference - np.median(difference))
     fit = Linear.fit("polynomial", ORDER, x, difference / spread, np.ones(len(x)))
     return difference - spread * fit(x)
-
-
-def _spread(values: NDArray) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def merged(labels: Labels) -> tuple[Labels, NDArray]:

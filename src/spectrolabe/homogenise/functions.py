@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Function", "robust_weights"]
+__all__ = ["Function", "robust_weights", "spread_of"]
 
 SOFT, GONE = 1.5, 5.0  # spreads beyond which a star counts less, and nothing
 
@@ -42,9 +42,14 @@ class Function(Protocol):
         """Return the function that a state is of."""
 
 
+def spread_of(values: NDArray) -> float:
+    """Return 1.4826 times the median distance from 0; where that is 0, the standard deviation."""
+    spread = 1.4826 * float(np.median(np.abs(values)))
+    return spread or max(float(np.std(values)), 1e-12)
+
+
 def robust_weights(residual: NDArray) -> NDArray:
     """Return 1 for stars near the median of the residuals, less farther off, 0 for outliers."""
     middle = np.median(residual)
-    spread = 1.4826 * np.median(np.abs(residual - middle))
-    off = np.abs(residual - middle) / max(float(spread), 1e-12)
+    off = np.abs(residual - middle) / spread_of(residual - middle)
     return np.where(off > GONE, 0.0, np.minimum(1.0, SOFT / np.maximum(off, 1e-12)))

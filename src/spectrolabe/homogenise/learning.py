@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection, input_values
 from spectrolabe.homogenise.formula import Formula
-from spectrolabe.homogenise.functions import Function, robust_weights
+from spectrolabe.homogenise.functions import Function, robust_weights, spread_of
 from spectrolabe.homogenise.inputs import Inputs
 from spectrolabe.homogenise.linear import Linear
-from spectrolabe.homogenise.noise import Noise, spread_of
+from spectrolabe.homogenise.noise import Noise
 from spectrolabe.homogenise.support import Support
 from spectrolabe.homogenise.trees import Trees
 from spectrolabe.labels import Labels
@@ -168,7 +168,7 @@ def _of_label(
         "bend": curve.bend.text,
         "inputs": list(columns),
         "scatter_before": spread,
-        "scatter_after": spread * 1.4826 * float(np.median(np.abs(left - np.median(left)))),
+        "scatter_after": spread * spread_of(left - np.median(left)),
     }
     bent, all_ = (spread * float(np.sqrt(np.mean(v**2))) for v in (curve.bend(x), curve.at(x)))
     return LabelCorrection(

@@ -8,17 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-__all__ = ["Noise", "spread_of"]
+from spectrolabe.homogenise.functions import spread_of
+
+__all__ = ["Noise"]
 
 BEYOND = 4.0  # spreads at which residuals are cut: outliers are no errors
 FACTORS = (0.1, 10.0)
 TIMES, INSIDE = (0.2, 5.0), 0.683
-
-
-def spread_of(values: NDArray) -> float:
-    """Return 1.4826 MAD about 0, or where that is none, the standard deviation."""
-    spread = 1.4826 * float(np.median(np.abs(values)))
-    return spread or max(float(np.std(values)), 1e-12)
 
 
 @dataclass(frozen=True)

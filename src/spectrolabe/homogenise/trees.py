@@ -58,14 +58,13 @@ class Trees:
         """Return trees; ``unseen`` stars, shape (N,) of bool, say when to stop."""
         import xgboost as xgb
 
-        empty = cls(b"", ROUNDS, smooth)
         seen, others = (xgb.DMatrix(x[u], np.clip(y[u], -BEYOND, BEYOND), weight=weight[u])
                         for u in (~unseen, unseen))  # fmt: skip
         grown = xgb.train(
             SETTINGS, seen, ROUNDS, evals=[(others, "unseen")],
             early_stopping_rounds=PATIENCE, verbose_eval=False,
         )  # fmt: skip
-        return cls(empty.booster, grown.best_iteration + 1, smooth).again(x, y, weight)
+        return cls(b"", grown.best_iteration + 1, smooth).again(x, y, weight)
 
     def again(self, x: NDArray, y: NDArray, weight: NDArray) -> Self:
         """Return as many trees of other stars."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.command import Homogenised
-from spectrolabe.homogenise.comparison import Judged, Trend, compare_methods, trends
+from spectrolabe.homogenise.comparison import Judged, Trend, compare_methods, kept_aside, trends
 from spectrolabe.homogenise.correction import Correction, input_values
 from spectrolabe.homogenise.learning import METHODS, fit_correction
 from spectrolabe.homogenise.run import Shared
@@ -101,8 +101,7 @@ METHOD_TEXT = (
 
 def _unseen(shared: Shared, correction: Correction) -> tuple[Labels, Labels, Labels, NDArray]:
     """A quarter of the shared stars: before, after and reference, and their inputs."""
-    stars, which = np.unique(shared.target.star_id, return_inverse=True)
-    aside = (np.random.default_rng(SEED).random(len(stars)) < 0.25)[which]
+    aside = kept_aside(shared, correction.card["seed"])
 
     def extra(rows: NDArray) -> Mapping[str, NDArray]:
         return {key: values[rows] for key, values in shared.extra.items()}
