@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 CONFIG = Path("configs/twins-sky.toml")
-TEST = {"seed": 63, "population": {"stars": 1200}, "clusters": {"count": 40, "members": 20}}
+TEST = {"seed": 64, "population": {"stars": 2000}, "clusters": {"count": 40, "members": 20}}
 OTHER: dict[str, dict[str, Any]] = {  # three exposures of stars that the instrument can see
     "desi": {"magnitude": (14.5, 17.5), "exposure": 0.25, "stars": (600, 200)},
     "lamost_lrs": {"magnitude": (10.0, 15.6), "exposure": 0.05, "stars": (1200, 400)},

@@ -19,7 +19,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.inference.denoise import denoise
 from spectrolabe.inference.fit_run import fit_files
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.denoiser import Denoiser, load_denoiser, save_denoiser
+from spectrolabe.models.denoiser import AS_STATED, Denoiser, load_denoiser, save_denoiser
 from spectrolabe.models.flux_decoder import FluxDecoder
 from spectrolabe.models.observed import Observed
 from spectrolabe.models.released import DENOISER, find_model
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
         "channels": 8,
     }
     decoder = FluxDecoder(estimator.encoder.latents.shape[1], estimator.encoder.heads, 8)
-    made = Denoiser(estimator, decoder, {"": 1.0}, card)
+    made = Denoiser(estimator, decoder, {"": AS_STATED}, card)
     return save_denoiser(made, tmp_path_factory.mktemp("denoiser"))
 
 

@@ -30,12 +30,13 @@ from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.combine import level_error, level_of, level_width
 from spectrolabe.spectra.spectrum import PRODUCT
 
-__all__ = ["Denoiser", "Made", "load_denoiser", "save_denoiser"]
+__all__ = ["AS_STATED", "Denoiser", "Made", "error_parts", "load_denoiser", "save_denoiser"]
 
-VERSION = 1
+VERSION = 2
 BATCH = 16  # stars computed at once; never changes the result
 COVERED = 0.3  # of the kernels at a pixel, below which nothing is said of it
 DEEPEST = 0.05  # of the continuum: what is left of a line where its level is looked for
+AS_STATED = (1.0, 0.0, 0.0, 0.0, 0.0)  # weights of `error_parts`: errors are those of the decoder
 
 
 class Made(NamedTuple):
@@ -48,11 +49,40 @@ class Made(NamedTuple):
         Of its lines, in units of the flux; infinite where nothing is said.
     level_sigma : ndarray, shape (M,)
         Of the level that the noise of the exposure leaves to it.
+    level : ndarray, shape (M,)
+        Flux that there would be without lines.
     """
 
     spectrum: Spectrum
     sigma: NDArray
     level_sigma: NDArray
+    level: NDArray
+
+
+def error_parts(stated: NDArray, level: NDArray, noise: NDArray) -> NDArray:
+    """Return what the variance of the lines of denoised flux is a sum of.
+
+    What the decoder states has the right order, not always the right size: where the noise of the
+    twins that it has learnt from is many times its own error, it cannot tell this. Errors that it
+    knows nothing of are a share of the level, or grow with the noise of the visit.
+
+    Parameters
+    ----------
+    stated : ndarray, shape (M,)
+        Standard deviation that the decoder states.
+    level : ndarray, shape (M,)
+        Of the flux.
+    noise : ndarray, shape (M,)
+        Standard deviation of the visit that it was made from.
+
+    Returns
+    -------
+    ndarray, shape (5, M)
+        Squares and products: stated, stated and level, level, level and noise, noise; all but the
+        first in units of a per cent of the level, and a tenth of the noise.
+    """
+    level, noise = 0.01 * np.abs(level), 0.1 * noise
+    return np.stack([stated**2, stated * level, level**2, level * noise, noise**2])
 
 
 class Denoiser:
@@ -63,8 +93,8 @@ class Denoiser:
     estimator : Estimator
         Whose encoder reads the spectra.
     decoder : FluxDecoder
-    sigma_scale : Mapping of str to float
-        By which the errors of lines are multiplied, by survey; under ``""`` for others.
+    errors : Mapping of str to sequence of float
+        Weights of the `error_parts` of lines, by survey; under ``""`` for others.
     card : Mapping
         What it was trained on, and how well it does.
     """
@@ -73,11 +103,11 @@ class Denoiser:
         self,
         estimator: Estimator,
         decoder: FluxDecoder,
-        sigma_scale: Mapping[str, float],
+        errors: Mapping[str, Sequence[float]],
         card: Mapping[str, Any],
     ) -> None:
         self.estimator, self.decoder = estimator, decoder.eval()
-        self.sigma_scale, self.card = dict(sigma_scale), card
+        self.errors, self.card = {name: list(x) for name, x in errors.items()}, card
 
     @property
     def name(self) -> str:
@@ -192,15 +222,17 @@ class Denoiser:
         level = level_of(grid, flux, weight, width)
         variance = np.divide(1.0, seen.ivar * shape**2, out=np.zeros(len(shape)), where=use)
         of_level = (1.0 + line) * level_error(grid, flux - level, variance, weight, width)
-        scale = self.sigma_scale.get(spectrum.survey, self.sigma_scale[""])
-        sigma = np.abs(level) * error * scale
+        weights = self.errors.get(spectrum.survey, self.errors[""])
+        noise = np.divide(1.0, np.sqrt(seen.ivar), out=np.zeros(len(shape)), where=use)
+        sigma = np.sqrt(weights @ error_parts(np.abs(level) * error, level, noise))
         known = use & np.isfinite(sigma) & (sigma > 0) & np.isfinite(of_level)
         made = spectrum.replace(
             flux=np.where(known, level * (1.0 + line), 0.0),
             ivar=np.where(known, np.hypot(sigma, of_level), np.inf) ** -2.0,
             meta={**spectrum.meta, PRODUCT: self.name},
         )
-        return Made(made, np.where(known, sigma, np.inf), np.where(known, of_level, np.inf))
+        sigma, of_level = (np.where(known, one, np.inf) for one in (sigma, of_level))
+        return Made(made, sigma, of_level, np.where(known, level, 0.0))
 
 
 def save_denoiser(denoiser: Denoiser, folder: str | Path) -> Path:
@@ -226,7 +258,7 @@ def save_denoiser(denoiser: Denoiser, folder: str | Path) -> Path:
         **denoiser.card,
         "format": DENOISER,
         "format_version": VERSION,
-        "sigma_scale": denoiser.sigma_scale,
+        "errors": denoiser.errors,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
     }
     write_file(folder / WEIGHTS, content)
@@ -260,4 +292,4 @@ def load_denoiser(folder: str | Path) -> Denoiser:
     except RuntimeError as error:
         path = Path(folder) / WEIGHTS
         raise InputError(path, expected="weights of this denoiser", found=str(error)) from error
-    return Denoiser(estimator, decoder, card["sigma_scale"], card)
+    return Denoiser(estimator, decoder, card["errors"], card)

@@ -14,7 +14,7 @@ from spectrolabe import __version__
 from spectrolabe.config import DenoiserTrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.models.checkpoint import load
-from spectrolabe.models.denoiser import Denoiser, save_denoiser
+from spectrolabe.models.denoiser import AS_STATED, Denoiser, save_denoiser
 from spectrolabe.models.flux_decoder import FluxDecoder, node_noise
 from spectrolabe.models.released import find_model
 from spectrolabe.training.instruments import RANDOM
@@ -66,6 +66,7 @@ def train_denoiser(
     learnt = learn(task, config.training, output, title=config.name, progress=progress)
     decoder = cast(FluxDecoder, learnt).eval()
     scales, unseen = _tried(task, decoder)
+    errors = {name: [scale**2 * x for x in AS_STATED] for name, scale in scales.items()}
     card = {
         "name": config.name,
         "spectrolabe_version": __version__,
@@ -81,7 +82,7 @@ def train_denoiser(
         },
         "unseen": unseen,
     }
-    return save_denoiser(Denoiser(estimator, decoder, scales, card), output)
+    return save_denoiser(Denoiser(estimator, decoder, errors, card), output)
 
 
 @torch.inference_mode()

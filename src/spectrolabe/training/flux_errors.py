@@ -1,8 +1,11 @@
-"""How large the errors of denoised flux are, from visits and the mean of their twins.
+"""How large the errors of denoised flux are, from visits and two of their twins.
 
-These are the errors of lines. A twin is brought to the level of the visit, and its own noise goes
-into that level: running means are taken off all differences, or the twins' noise would be counted
-as the denoiser's. The errors of the level are known otherwise (`spectrolabe.spectra.continuum`).
+A twin is many times noisier than what is looked for, and its stated noise a few per cent wrong. Of
+two twins, however, the errors have nothing to do with each other: the mean of (flux - one) times
+(flux - other) is the variance of the denoised flux alone, whatever the noise of the twins.
+
+These are the errors of lines. Twins are brought to the level of the denoised visit, which is not
+theirs: running means are taken off all differences. The errors of the level are known otherwise (`spectrolabe.spectra.continuum`).
 """
 
 from __future__ import annotations
@@ -13,71 +16,93 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+from scipy.optimize import least_squares
 
-from spectrolabe.models.denoiser import Denoiser
+from spectrolabe.models.denoiser import AS_STATED, Denoiser, error_parts
 from spectrolabe.spectra import Spectrum
-from spectrolabe.spectra.combine import level_of, level_width
+from spectrolabe.spectra.combine import combine, level_of, level_width
 from spectrolabe.spectra.store import Store
-from spectrolabe.training.denoiser import scale_of
-from spectrolabe.training.twins import Pair, deeper
+from spectrolabe.training.twins import Pair
 
-__all__ = ["error_factor", "flux_errors"]
+__all__ = ["error_weights", "flux_errors"]
 
-TOLD = 0.1  # of the twins' noise, in variance, from which an error of the flux can be told
-CLEAREST = 0.1  # share of the pixels that count even so
-FACTORS = (0.3, 5.0)  # within which a factor is
+NEIGHBOURS = 25  # pixels whose differences tell how noisy a twin is there
+BLOCK = 64  # pixels whose products are averaged
+BEYOND = 3.0  # standard deviations from which a block counts less: sky and telluric lines
+PASSES = 3  # over the variance of the products, which depends on what is looked for
 
 
-class _Errors(NamedTuple):
-    """Pixels of visits of one survey: differences from the mean of their twins, and variances."""
+class _Blocks(NamedTuple):
+    """Means over blocks: `error_parts` (5, B), products of differences and their variance (B,)."""
 
-    raw: NDArray
-    made: NDArray
-    visit: NDArray
-    own: NDArray
-    twins: NDArray
+    parts: NDArray
+    products: NDArray
+    variance: NDArray
 
 
 @torch.inference_mode()
 def flux_errors(
     denoiser: Denoiser, store: Store, pairs: Sequence[Pair]
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Return factors of the errors of flux by survey, and from how many visits these are.
+) -> tuple[dict[str, list[float]], dict[str, dict[str, int]]]:
+    """Return the weights of the errors of flux by survey, and from how many visits these are.
 
     Parameters
     ----------
     denoiser : Denoiser
-        Whose factors are 1.
+        Whose errors are `AS_STATED`.
     store : Store
     pairs : sequence of Pair
-        Of stars that it has not learnt from; visits without twins say nothing.
+        Of stars that it has not learnt from; visits with less than two twins say nothing.
 
     Returns
     -------
-    scales : dict of str to float
+    errors : dict of str to list of float
         As `Denoiser` takes them.
     unseen : dict of str to dict
         For its card.
     """
-    found: dict[str, list[_Errors]] = {}
+    found: dict[str, list[_Blocks]] = {}
     for pair in pairs:
-        if not pair.others:
+        if len(pair.others) < 2:
             continue
-        visit, deep = deeper(store, pair)
-        (((made, sigma, _),),) = denoiser.made([[visit]])
-        use = made.good & deep.good
-        if use.any():
-            raw, after = (_lines(one.flux - deep.flux, use, visit) for one in (visit, made))
-            variances = 1.0 / visit.ivar[use], sigma[use] ** 2, 1.0 / deep.ivar[use]
-            found.setdefault(visit.survey, []).append(_Errors(raw, after, *variances))
-    scales, unseen = {"": 1.0}, {}
-    for survey, parts in found.items():
-        together = _Errors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        scales[survey] = error_factor(*together)
-        unseen[survey] = {"visits": len(parts), "sigma_scale": scales[survey]}
-    if len(scales) > 1:
-        scales[""] = float(np.median([x for name, x in scales.items() if name]))
-    return scales, unseen
+        visit = store[pair.visit]
+        (((made, sigma, _, level),),) = denoiser.made([[visit]])
+        halves = [combine([store[i] for i in pair.others[k::2]], made) for k in (0, 1)]
+        halves = [combine([half], made) for half in halves]  # what is left of a fast blaze
+        use = made.good & halves[0].good & halves[1].good
+        if use.sum() >= BLOCK:
+            parts = error_parts(sigma[use], level[use], visit.ivar[use] ** -0.5)
+            found.setdefault(visit.survey, []).append(_blocks(made, halves, use, parts))
+    if not found:
+        return {"": list(AS_STATED)}, {}
+    errors = {survey: error_weights(*_joined(blocks)) for survey, blocks in found.items()}
+    unseen = {survey: {"visits": len(blocks)} for survey, blocks in found.items()}
+    errors[""] = error_weights(*_joined([one for blocks in found.values() for one in blocks]))
+    return errors, unseen
+
+
+def _joined(blocks: Sequence[_Blocks]) -> _Blocks:
+    return _Blocks(*(np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True)))
+
+
+def _blocks(made: Spectrum, twins: Sequence[Spectrum], use: NDArray, parts: NDArray) -> _Blocks:
+    """Weighted means over neighbouring pixels, in units of the median flux."""
+    typical = np.median(made.flux[use])
+    differences = [_lines(made.flux - twin.flux, use, made) / typical for twin in twins]
+    stated = [1.0 / twin.ivar[use] / typical**2 for twin in twins]
+    # of squares: a weight that knew whether both differ the same way would favour that
+    noise = [
+        np.maximum(uniform_filter1d(difference**2, NEIGHBOURS), variance)
+        for difference, variance in zip(differences, stated, strict=True)
+    ]
+    count = use.sum() // BLOCK
+    weight, product = 1.0 / (noise[0] * noise[1]), differences[0] * differences[1]
+    total, *sums = (
+        one[..., : count * BLOCK].reshape(*one.shape[:-1], count, BLOCK).sum(axis=-1)
+        for one in (weight, weight * parts / typical**2, weight * product)
+    )
+    return _Blocks(sums[0] / total, sums[1] / total, 1.0 / total)
 
 
 def _lines(difference: NDArray, use: NDArray, visit: Spectrum) -> NDArray:
@@ -87,31 +112,37 @@ def _lines(difference: NDArray, use: NDArray, visit: Spectrum) -> NDArray:
     return (flux - level)[use].astype(float)
 
 
-def error_factor(
-    raw: NDArray, made: NDArray, visit: NDArray, own: NDArray, twins: NDArray
-) -> float:
-    """Return by which errors of denoised flux must grow to be right beside the twins' noise.
-
-    That noise is first measured, on the visits as they were recorded: a few per cent of error in it
-    would be many times what is looked for. Pixels where it is least count.
+def error_weights(parts: NDArray, products: NDArray, variance: NDArray) -> list[float]:
+    """Return the weights, not negative, by which the sum of parts is the mean of products.
 
     Parameters
     ----------
-    raw, made : ndarray, shape (N,)
-        Recorded and denoised flux less that of the twins.
-    visit, own, twins : ndarray, shape (N,)
-        Stated variances of the recorded and of the denoised flux, and of the twins.
+    parts : ndarray, shape (K, B)
+        As of `error_parts`; means over blocks of pixels.
+    products : ndarray, shape (B,)
+        Of the differences from two twins.
+    variance : ndarray, shape (B,)
+        Of the products, if denoised flux had no errors.
 
     Returns
     -------
-    float
-        Within `FACTORS`.
+    list of float
+        K of them.
     """
-    noise = twins * scale_of(raw / np.sqrt(visit + twins)) ** 2
-    use = own >= min(TOLD, float(np.quantile(own / noise, 1.0 - CLEAREST))) * noise
-    low, high = FACTORS
-    for _ in range(30):
-        middle = float(np.sqrt(low * high))
-        inside = scale_of(made[use] / np.sqrt(middle**2 * own[use] + noise[use]))
-        low, high = (middle, high) if inside > 1.0 else (low, middle)
-    return middle
+    total, size = variance, np.sqrt(np.mean(parts**2 / variance, axis=1))
+    size = np.where(size > 0, size, 1.0)
+    weights = np.zeros(len(parts))
+    for _ in range(PASSES):
+        design, seen = (parts / size[:, None] / np.sqrt(total)).T, products / np.sqrt(total)
+        found = least_squares(
+            lambda x, design=design, seen=seen: design @ x - seen,
+            weights + 1.0 / len(weights),
+            jac=lambda x, design=design, seen=seen: design,
+            bounds=(0.0, np.inf),
+            loss="soft_l1",
+            f_scale=BEYOND,
+        )
+        weights = found.x
+        own = weights / size @ parts
+        total = variance + 2.0 * own * np.sqrt(variance) + 2.0 * own**2
+    return [float(x) for x in weights / size]

@@ -18,7 +18,7 @@ from spectrolabe.config import TrainConfig
 from spectrolabe.errors import InputError
 from spectrolabe.labels import Labels
 from spectrolabe.models.checkpoint import save_estimator
-from spectrolabe.models.denoiser import Denoiser, save_denoiser
+from spectrolabe.models.denoiser import AS_STATED, Denoiser, save_denoiser
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator, encode
 from spectrolabe.models.files import read_card
@@ -262,7 +262,7 @@ def _save_denoiser(
         "channels": config.twins.channels,
         "training_data": {"spectra": estimator.card["training_data"]["spectra"]},
     }
-    made = Denoiser(estimator, learnt.decoder, {"": 1.0}, card)
-    scales, unseen = flux_errors(made, visits.store, visits.pairs)
+    made = Denoiser(estimator, learnt.decoder, {"": AS_STATED}, card)
+    errors, unseen = flux_errors(made, visits.store, visits.pairs)
     folder = output / DENOISER_FOLDER
-    save_denoiser(Denoiser(estimator, learnt.decoder, scales, {**card, "unseen": unseen}), folder)
+    save_denoiser(Denoiser(estimator, learnt.decoder, errors, {**card, "unseen": unseen}), folder)
