@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pages import table
-from spectrolabe.homogenise.errors import three_cornered_hat
+from spectrolabe.homogenise.errors import hats
 from spectrolabe.homogenise.learning import METHODS, fit_correction
 from spectrolabe.homogenise.network import fit_network
 from spectrolabe.labels import Labels
@@ -98,8 +98,8 @@ trend with the truth. *Without trends* shows how much: the same noise, and nothi
 
 {table(head, rows)}
 
-Errors by the three-cornered hat (trends with the mean of the catalogues taken off), and in brackets
-those that were put in:
+Errors by the three-cornered hat (trends with the weighted mean of the catalogues taken off), and in
+brackets those that were put in:
 
 {table(["catalogue", *NAMES], hat)}"""
 
@@ -129,15 +129,12 @@ def _hat(found: dict[str, Labels]) -> list[list[str]]:
     for name, one in found.items():
         place = {star: i for i, star in enumerate(one.star_id)}
         rows[name] = one.take([place[star] for star in order])
-    points = np.mean([one.values for one in rows.values()], axis=0)
-    hats = {
-        label: three_cornered_hat({n: x[label] for n, x in rows.items()}, points) for label in NAMES
-    }
+    found_errors = hats(rows, NAMES)
     return [
         [
             name,
             *(
-                f"{hats[label].sigma[name]:.3g} ± {hats[label].error[name]:.1g} "
+                f"{found_errors[label].sigma[name]:.3g} ± {found_errors[label].error[name]:.1g} "
                 f"({ERRORS[name][j]:.3g})"
                 for j, label in enumerate(NAMES)
             ),

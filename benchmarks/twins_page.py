@@ -29,7 +29,8 @@ from spectrolabe.training.twin_run import (
 from spectrolabe.validation.metrics import mad
 from twins import NAMES, OTHER, config_of, stores
 from twins_after import MEMBERS, ages, clusters
-from twins_flux import FLUXED, drawn, emission, errors_of, flux, rare
+from twins_flux import FLUXED, MOST, drawn, emission, errors_of, flux, rare
+from twins_pulls import pulls
 from twins_visits import BINS, MAIN, OTHERS, Said, Test
 from unified_accuracy import limits_of
 from unified_limits import fishers, priors
@@ -103,10 +104,7 @@ def _scatter(test: Test, said: dict[str, Said], limit: NDArray) -> str:
 
 def _gain(test: Test, said: dict[str, Said]) -> str:
     """Scatter with pairs over that without, and its error by stars drawn again."""
-    rng, rows = np.random.default_rng(5), []
-    clusters_ = np.asarray(test.columns["cluster_id"]).astype(str)
-    names = [c or one.star_id for c, one in zip(clusters_, test.visits, strict=True)]
-    stars = np.unique(names, return_inverse=True)[1]
+    rng, rows, stars = np.random.default_rng(5), [], test.groups
     for begin, title in (("few labels, ", "few labels"), ("", "a fifth")):
         errors = [said[f"{begin}{x} pairs"].mean - test.truth for x in ("with", "without")]
         for name in (*MAIN, "others"):
@@ -250,6 +248,10 @@ def write(work: Path, output: Path) -> None:
     commands = [f"python benchmarks/twins.py WORK --train with_pairs --survey {x}" for x in OTHER]
     drawn(test, denoisers["with pairs"], output / "figures" / "twins_spectra.png")
     limit = limits(test)
+    config = config_of("with_pairs", found["train"].path)
+    start = read_start(config.transfer)
+    assert start is not None
+    calibration = read_visits(continued(config, start), start)[1]
     _figure(test, said, limit, output / "figures" / "twins.png")
     write_page(
         output / "twins.md",
@@ -295,12 +297,18 @@ less the square of the limit above over the spread of the stars.
 
 {_calibration(test, said, limit)}
 
+Pulls with pairs once more, with two errors: by drawing the test stars again, and by drawing again
+the calibration stars that set them (those with visits of that S/N are counted).
+
+{pulls(test, models["with pairs"], calibration, test.groups)}
+
 {remarks("labels")}""",
             f"""## Flux
 
 {FLUXED} visits a bin. *Error*: 1.4826 MAD, over the median flux, of exposures whose truth is known
 to the last digit (what the instrument would record if nothing went wrong at the level of the visit,
-with noise as it states it), and in units of the stated errors. Of the visits themselves: *from all
+with noise as it states it), and in units of the stated errors: *pulls*, 1.4826 MAD of a visit and
+root mean square of all (cut at {MOST:.0f}). Of the visits themselves: *from all
 visits*, the mean in which the visit is; *from the twins*, the mean of the others. Medians over
 visits.
 

@@ -70,6 +70,13 @@ class Test:
         """What else the truth says of each visit."""
         return truth_of(self.work, "test", [one.spectrum_id for one in self.visits])
 
+    @cached_property
+    def groups(self) -> NDArray:
+        """Numbers of the stars of the visits, those of a cluster the same: shape (P,)."""
+        clusters = np.asarray(self.columns["cluster_id"]).astype(str)
+        names = [c or one.star_id for c, one in zip(clusters, self.visits, strict=True)]
+        return np.unique(names, return_inverse=True)[1]
+
     def exact(self, chosen: Sequence[int] | NDArray) -> list[Spectrum]:
         """What the instrument would record of visits if nothing went wrong, at their level."""
         visits = [self.visits[i] for i in chosen]
@@ -141,7 +148,9 @@ def _without_noise(work: Path, visits: Sequence[Spectrum]) -> list[Spectrum]:
             np.concatenate([getattr(arm, key) for arm in arms])
             for key in ("wavelength", "flux", "ivar")
         )
-        rv = 0.0 if instrument.frame is Frame.REST else float(stars["rv"][i])
+        rv = float(stars["rv"][i]) + instrument.rv_offset  # on the scale of the survey
+        if instrument.frame is Frame.REST:
+            rv = 0.0
         found.append(
             visit.replace(
                 wavelength=wavelength, flux=exact, ivar=ivar, frame=instrument.frame, rv=rv,

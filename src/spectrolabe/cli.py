@@ -678,6 +678,10 @@ def homogenise(
     smooth: Annotated[
         float, typer.Option(min=0.0, help="Average xgboost over so many spreads of the inputs.")
     ] = 0.0,
+    true_scale: Annotated[
+        bool,
+        typer.Option("--true-scale", help="Take off trends alone; not to predict the reference."),
+    ] = False,
     inputs: Annotated[
         str, typer.Option(metavar="COLUMNS", help="What corrections are functions of.")
     ] = "teff,logg,fe_h",
@@ -750,6 +754,7 @@ def homogenise(
         method=method,
         order=order,
         smooth=smooth,
+        true_scale=true_scale,
         seed=seed,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
     )

@@ -137,6 +137,37 @@ def test_a_file_gives_back_the_same(fitted, tmp_path):
     assert again.labels["teff"].card["stars"] == 3000
 
 
+def test_the_true_scale_is_recovered_and_not_only_the_reference_predicted(fitted, tmp_path):
+    """What predicts best is drawn to the middle by noise; trends alone are taken off."""
+    rng, method = np.random.default_rng(6), fitted.card["method"]
+
+    def noisy(seed):
+        target, reference = pair(6000, seed)
+        values = target.values + ERRORS * 1.5 * rng.normal(size=target.values.shape)
+        sigma = np.hypot(target.sigma, 1.5 * ERRORS)
+        return Labels(NAMES, values, sigma, target.star_id), reference
+
+    fit = fit_correction(*noisy(1), method=method, true_scale=True)
+    predicting = fit_correction(*noisy(1), method=method)
+    target, exact = noisy(2)[0], truth(6000, 2)
+    save_correction(fit, tmp_path / "c.safetensors")
+    new, drawn = (
+        one.apply(target).labels
+        for one in (load_correction(tmp_path / "c.safetensors"), predicting)
+    )
+    assert np.array_equal(new.values, fit.apply(target).labels.values)
+    for j, name in enumerate(NAMES):
+        parts = np.array_split(np.argsort(exact[:, j]), 10)
+        left, was, predicted = (
+            np.sqrt(np.mean([np.median((one[name] - exact[:, j])[p]) ** 2 for p in parts]))
+            for one in (new, target, drawn)
+        )
+        assert left < 0.2 * ERRORS[j]
+        assert left < 0.35 * was
+        assert left < 0.7 * predicted
+        assert 0.85 < spread((new[name] - exact[:, j]) / new.sigma[:, j]) < 1.15
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "x"
     with pytest.raises(InputError, match="no such file"):

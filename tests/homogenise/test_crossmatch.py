@@ -70,3 +70,14 @@ def test_the_pole_and_the_meridian_are_no_edges():
     one = Positions(np.array([359.99999, 10.0]), np.array([0.0, 89.99999]))
     other = Positions(np.array([190.0, 0.00001]), np.array([89.99999, 0.0]))
     assert match_positions(one, other, 0.2).tolist() == [1, 0]
+
+
+def test_of_two_stars_near_one_of_the_reference_the_nearer_is_it():
+    """Rows of one star are one: by what they are called, or as they are at one place."""
+    second = 1.0 / 3600.0
+    target = Positions(np.full(5, 50.0), np.array([0.1, 0.9, 0.15, -0.7, 20.0]) * second)
+    other = Positions(np.array([50.0]), np.array([0.0]))
+    assert match_positions(target, other, 1.5).tolist() == [0, -1, 0, -1, -1]
+    star = np.array([4, 4, 1, 2, 3])
+    assert match_positions(target, other, 1.5, star).tolist() == [0, 0, 0, -1, -1]
+    assert match_positions(target, other, 0.05).tolist() == [-1] * 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spectrolabe.errors import InputError
-from spectrolabe.homogenise.errors import merged, noise_of_repeats, three_cornered_hat
+from spectrolabe.homogenise.errors import hats, merged, noise_of_repeats, three_cornered_hat
 from spectrolabe.homogenise.noise import Noise
 from spectrolabe.labels import Labels
 
@@ -40,6 +40,31 @@ def test_trends_between_catalogues_are_no_errors():
     for name, sigma in injected.items():
         assert abs(found.sigma[name] - sigma) < 4.0 * found.error[name] + 0.1 * sigma
     assert three_cornered_hat(values).sigma["c"] > 0.25
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_errors_of_catalogues_on_other_scales_are_found_label_by_label(seed):
+    """Trends are told by all catalogues together, so that no noise is taken for a trend."""
+    rng, sizes = (
+        np.random.default_rng(seed),
+        {"a": (30.0, 0.2), "b": (90.0, 0.1), "c": (60.0, 0.05)},
+    )
+    true = np.column_stack([rng.uniform(4000.0, 6500.0, 9000), rng.normal(0.0, 0.4, 9000)])
+    x = (true[:, 0] - 5250.0) / 750.0
+    bends = {"a": 0.0, "b": np.column_stack([80.0 * x, 0.1 * x**2]), "c": 0.2 * true}
+    found = {
+        n: Labels(("teff", "fe_h"), true + bends[n] + size * rng.normal(size=true.shape),
+                  np.full(true.shape, np.nan), np.arange(9000).astype(str))
+        for n, size in sizes.items()
+    }  # fmt: skip
+    for j, (name, hat) in enumerate(hats(found, ("teff", "fe_h")).items()):
+        for n, size in sizes.items():
+            assert abs(hat.sigma[n] - size[j]) < 4.0 * hat.error[n] + 0.05 * size[j], name
+    with pytest.raises(InputError, match="three catalogues"):
+        hats({n: found[n] for n in "ab"}, ("teff",))
+    few = {n: one.take(np.arange(20)) for n, one in found.items()}
+    with pytest.raises(InputError, match="found 3 with 20"):
+        hats(few, ("teff",))
 
 
 def test_two_corners_are_not_enough():

@@ -15,6 +15,7 @@ from spectrolabe import cli
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise import formula
 from spectrolabe.homogenise.command import homogenise, parse_columns
+from spectrolabe.homogenise.correction_files import load_correction
 from spectrolabe.homogenise.run import Matching
 from spectrolabe.validation.homogenised_page import write_homogenised_page
 from tests.homogenise.test_correction import NAMES, pair
@@ -107,6 +108,34 @@ def test_several_references_are_united(files):
         one, other = (x.correction.labels[name] for x in (done, alone))
         assert abs(one.zero - other.zero) < size
     assert done.correction.labels["teff"].card["stars"] == 1100
+
+
+def test_three_catalogues_tell_their_errors(files):
+    """Where there are no repeats: the target states a third of its errors, a reference none."""
+    one, other = tables()
+    rng, third = np.random.default_rng(4), other[:].copy()
+    for name, size in zip(NAMES, (150.0, 0.25, 0.15), strict=True):
+        third[name] += size * rng.normal(size=len(third))
+        third.remove_column(f"e_{name}")
+        one[f"e_{name}"] /= 3.0
+    parts = [files / "reference.csv", written(files, third, "third.parquet")]
+    done = homogenise(written(files, one), parts, files / "out.parquet")
+    card = done.correction.card
+    assert card["target_errors"]["logg"][0] == pytest.approx(3.0, rel=0.15)
+    assert card[str(parts[1])]["hat"]["teff"] == pytest.approx([1.0, 150.0], rel=0.15)
+    alone = homogenise(written(files, one), parts[:1], files / "alone.parquet")
+    assert alone.correction.card["target_errors"] == {}
+    page = write_homogenised_page(done, files / "page.html").read_text()
+    assert "three catalogues" in page
+
+
+def test_the_true_scale_is_asked_for_by_an_option(files):
+    command = ["homogenise", str(files / "target.fits"), str(files / "reference.csv")]
+    command += ["--order", "2", "--true-scale", "-o", str(files / "out.parquet")]
+    assert CliRunner().invoke(cli.app, command).exit_code == 0
+    fit = load_correction(files / "out.correction.safetensors")
+    assert fit.card["true_scale"]
+    assert (fit.labels["teff"].inputs.theirs > 0.5).all()  # the reference is better
 
 
 def test_repeats_put_errors_right_and_flagged_rows_teach_nothing(files):

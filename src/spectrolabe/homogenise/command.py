@@ -16,10 +16,12 @@ from spectrolabe.homogenise.correction_files import load_correction, save_correc
 from spectrolabe.homogenise.learning import FEWEST
 from spectrolabe.homogenise.output import check_output
 from spectrolabe.homogenise.run import (
+    TARGET,
     Matching,
     Scale,
     Shared,
     apply_correction,
+    errors_by_hat,
     learn_correction,
     scale_of,
     shared_stars,
@@ -101,7 +103,7 @@ def homogenise(
     command : str
         For the provenance.
     **how
-        ``method``, ``order``, ``smooth``, ``seed``: see `fit_correction`.
+        ``method``, ``order``, ``smooth``, ``seed``, ``true_scale``: see `fit_correction`.
 
     Raises
     ------
@@ -121,8 +123,8 @@ def homogenise(
     elif references:
         others = [StarTable(one, reference_columns, bad[1]) for one in references]
         names = _labels(labels, [table, *others])
-        scale = _scale(others, names, inputs, matching, how)
-        shared = shared_stars(table, scale, names, inputs, matching)
+        scale, errors = _scale(table, others, names, inputs, matching, how)
+        shared = shared_stars(table, scale, names, inputs, matching, errors)
         if labels is None:
             names = _learnable(shared, names)
         card = {"target": str(target), "references": [str(one) for one in references]}
@@ -183,12 +185,14 @@ def _selected(correction: Correction, labels: Sequence[str] | None, path: str | 
 
 
 def _scale(
+    target: StarTable,
     tables: Sequence[StarTable],
     names: Sequence[str],
     inputs: Sequence[str],
     matching: Matching,
     how: Mapping[str, Any],
-) -> Scale:
+) -> tuple[Scale, Mapping[str, Sequence[float]]]:
+    """The stars of the references, and errors of the target where three catalogues tell them."""
     if len(tables) > 1 and matching.radius:
         raise InputError(
             "--sky",
@@ -197,12 +201,13 @@ def _scale(
             fix="Several are matched by identifiers.",
         )
     if len(tables) == 1:
-        return scale_of(tables[0], names, matching)
+        return scale_of(tables[0], names, matching), {}
     others = [name for name in inputs if all(name in one.labels for one in tables)]
     every = tuple(dict.fromkeys([*names, *others]))
     scales = {str(one.path): scale_of(one, every, matching) for one in tables}
-    whole = united(scales, inputs=others, **how)
-    return replace(whole, labels=whole.labels.select(names))
+    errors = errors_by_hat(target, scales, every, matching)
+    whole = united(scales, errors, inputs=others, **how)
+    return replace(whole, labels=whole.labels.select(names)), errors.get(TARGET, {})
 
 
 def parse_columns(text: str | None, option: str) -> dict[str, str]:

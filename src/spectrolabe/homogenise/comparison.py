@@ -228,13 +228,15 @@ def compare_methods(
         extra = {key: values[rows] for key, values in shared.extra.items()}
         return shared.target.take(rows), shared.reference.take(rows), extra
 
+    names = [n for n in shared.target.names if n in shared.reference.names and n in columns]
+    names = names if how.get("true_scale") else [name]  # inputs are corrected there, too
     one, other, extra = some(learnt)
     test = some(tried)
     found = [judged(base, name, *test, columns) for base in BASELINES]
     for method in methods:
         begin = time.monotonic()
         fit = fit_correction(
-            one, other, [name], method=method, inputs=inputs, extra=extra, seed=seed, **how
+            one, other, names, method=method, inputs=inputs, extra=extra, seed=seed, **how
         )
         found.append(judged(fit, name, *test, columns, time.monotonic() - begin))
     return found

@@ -29,6 +29,8 @@ from spectrolabe.labels import Labels
 
 __all__ = ["Bent", "Correction", "LabelCorrection"]
 
+STEPS = 4  # to corrected inputs, each bringing them nearer by the slope of a correction
+
 
 @dataclass(frozen=True, eq=False)
 class Bent:
@@ -172,18 +174,14 @@ class Correction:
         shift, share = np.zeros(values.shape), np.ones(values.shape)
         variance, factor = np.zeros(values.shape), np.ones(len(labels.names))
         flags = np.full(values.shape, int(LabelFlag.UNCALIBRATED))
-        for j, name in enumerate(labels.names):
-            if name not in self.labels:
-                continue
-            one = self.labels[name]
-            points = input_values(one.inputs.names, labels, extra)
-            shift[:, j], found, share[:, j] = one.at(points)
-            sigma[:, j] = np.sqrt(found)
-            variance[:, j], factor[j] = found + one.noise.floor**2, one.noise.factor
+        for name, (added, found, held) in self._at(labels, extra).items():
+            j, noise = labels.names.index(name), self.labels[name].noise
+            shift[:, j], share[:, j], sigma[:, j] = added, held, np.sqrt(found)
+            variance[:, j], factor[j] = found + noise.floor**2, noise.factor
             flags[:, j] = np.where(
-                share[:, j] <= 0.0,
+                held <= 0.0,
                 LabelFlag.UNCALIBRATED,
-                np.where(share[:, j] < 1.0, LabelFlag.EXTRAPOLATED, 0),
+                np.where(held < 1.0, LabelFlag.EXTRAPOLATED, 0),
             )
         new = values + shift
         flags = np.where(np.isnan(new), LabelFlag.NO_INFORMATION, flags)
@@ -196,6 +194,32 @@ class Correction:
             support=share,
             flags=flags.astype(np.int64),
         )
+
+    def _at(
+        self, labels: T, extra: Mapping[str, NDArray] | None
+    ) -> dict[str, tuple[NDArray, NDArray, NDArray]]:
+        """As `LabelCorrection.at` of each label, at inputs that are themselves corrected."""
+        known = {name: one for name, one in self.labels.items() if name in labels.names}
+        points = {n: input_values(one.inputs.names, labels, extra) for n, one in known.items()}
+        found = {name: one.at(points[name]) for name, one in known.items()}
+        if not any(one.inputs.theirs.any() for one in known.values()):
+            return found
+        for _ in range(STEPS):
+            moved = {
+                name: points[name] + _moves(one.inputs, found, len(labels))
+                for name, one in known.items()
+            }
+            found = {name: one.at(moved[name]) for name, one in known.items()}
+        return found
+
+
+def _moves(
+    inputs: Inputs, found: Mapping[str, tuple[NDArray, NDArray, NDArray]], count: int
+) -> NDArray:
+    """Return by what inputs are moved where labels are corrected, shape (N, D)."""
+    zero = np.zeros(count)
+    each = [found[name][0] if name in found else zero for name in inputs.names]
+    return np.asarray(np.column_stack(each) * inputs.theirs)
 
 
 def input_values(names: tuple[str, ...], labels: T, extra: Mapping[str, NDArray] | None) -> NDArray:

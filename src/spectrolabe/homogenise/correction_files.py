@@ -24,9 +24,9 @@ from spectrolabe.models.files import write_file
 
 __all__ = ["load_correction", "save_correction"]
 
-FORMAT = 1
+FORMAT = 2
 KINDS: dict[str, type[Any]] = {"linear": Linear, "formula": Formula, "trees": Trees}
-RANGES = ("centre", "width", "low", "high")
+RANGES = ("centre", "width", "low", "high", "theirs")
 NUMBERS = ("zero", "spread", "bent", "all_")
 
 

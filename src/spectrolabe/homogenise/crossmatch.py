@@ -15,6 +15,7 @@ from spectrolabe.errors import InputError
 __all__ = ["Positions", "identifiers", "match_ids", "match_positions"]
 
 EXACT = 2.0**53  # above, not every whole number is a float
+SAME_PLACE = 0.2  # arcseconds between rows that are of one star whatever they are called
 CHUNK = 500_000  # rows looked for at a time
 MILLIARCSECOND = np.deg2rad(1.0 / 3.6e6)
 ARCSECOND = np.deg2rad(1.0 / 3600.0)
@@ -125,17 +126,22 @@ class Positions:
         return np.asarray(moved / np.linalg.norm(moved, axis=-1, keepdims=True))
 
 
-def match_positions(target: Positions, reference: Positions, radius: float) -> NDArray:
+def match_positions(
+    target: Positions, reference: Positions, radius: float, star: NDArray | None = None
+) -> NDArray:
     """Return the nearest row of the reference for each row of the target, shape (N,).
 
     Both are moved to the epoch of the catalogue without proper motions, or to that of the
-    reference. -1 where none is within the radius.
+    reference. -1 where none is within the radius, or where another star of the target is nearer to
+    it: rows of one star are as near as the nearest of them.
 
     Parameters
     ----------
     target, reference : Positions
     radius : float
         Arcseconds.
+    star : ndarray of int, shape (N,), optional
+        Rows of the target with the same number are of one star; rows at one place are, too.
     """
     moves = bool(np.any(np.nan_to_num(np.asarray(reference.pm_ra))))
     epoch = target.epoch if moves else reference.epoch
@@ -145,12 +151,32 @@ def match_positions(target: Positions, reference: Positions, radius: float) -> N
     if not len(known):
         return found
     tree = cKDTree(there[known])
-    chord = 2.0 * np.sin(0.5 * radius * ARCSECOND)
+    apart = np.full(len(found), np.inf)
     for begin in range(0, len(found), CHUNK):
         part = slice(begin, begin + CHUNK)
         here = target.take(part).vectors(epoch)
         use = np.flatnonzero(np.isfinite(here).all(axis=1))
-        distance, index = tree.query(here[use], distance_upper_bound=chord, workers=-1)
+        distance, index = tree.query(here[use], distance_upper_bound=_chord(radius), workers=-1)
         near = np.isfinite(distance)
         found[begin + use[near]] = known[index[near]]
+        apart[begin + use[near]] = distance[near]
+    rows = np.flatnonzero(found >= 0)
+    rows = rows[np.lexsort((apart[rows], found[rows]))]
+    nearest = rows[np.maximum.accumulate(np.where(_firsts(found[rows]), np.arange(len(rows)), 0))]
+    other = rows != nearest
+    rows, nearest = rows[other], nearest[other]
+    here, best = (target.take(one).vectors(epoch) for one in (rows, nearest))
+    same = np.linalg.norm(here - best, axis=1) <= _chord(SAME_PLACE)
+    if star is not None:
+        same |= star[rows] == star[nearest]
+    found[rows[~same]] = -1
     return found
+
+
+def _chord(arcseconds: float) -> float:
+    return float(2.0 * np.sin(0.5 * arcseconds * ARCSECOND))
+
+
+def _firsts(sorted_: NDArray) -> NDArray:
+    """Whether each is the first of its value."""
+    return np.diff(sorted_, prepend=-1) != 0

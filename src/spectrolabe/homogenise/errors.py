@@ -5,7 +5,7 @@ Errors that surveys state are of many kinds; before catalogues are combined they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,11 +19,13 @@ from spectrolabe.homogenise.linear import Linear
 from spectrolabe.homogenise.noise import Noise
 from spectrolabe.labels import Labels
 
-__all__ = ["Hat", "merged", "noise_of_repeats", "three_cornered_hat"]
+__all__ = ["Hat", "hats", "merged", "noise_of_repeats", "three_cornered_hat"]
 
 FEWEST = 30  # pairs of rows
 ORDER = 3  # of trends of differences
 DRAWS = 200  # of the stars, for errors of errors
+PASSES = 4  # over the weights of catalogues
+LEAST = 0.05  # of the largest error, that one counts as at least
 WIDE = 5.0  # errors, beyond which rows of a star are not of one star, or one is wrong
 
 
@@ -76,7 +78,10 @@ class Hat:
 
 
 def three_cornered_hat(
-    values: Mapping[str, NDArray], points: NDArray | None = None, seed: int = 0
+    values: Mapping[str, NDArray],
+    points: NDArray | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Hat:
     """Return the errors of three or more catalogues from their differences alone.
 
@@ -90,9 +95,10 @@ def three_cornered_hat(
         Values of one label of the same stars, NaN where not known.
     points : ndarray, shape (N, D), optional
         Where the stars are in labels: smooth trends of the differences with these are no errors,
-        and taken off. Best the mean of what the catalogues say: corrected catalogues are of no use,
-        since a correction draws noise to the middle. Without it scales must be equal.
+        and taken off; `hats` finds them. Without it scales must be equal.
     seed : int
+        Of the bootstrap.
+    draws : int
         Of the bootstrap.
 
     Raises
@@ -125,13 +131,58 @@ def three_cornered_hat(
 
     rng, count = np.random.default_rng(seed), table.shape[1]
     best = solved(np.arange(count))
-    draws = (rng.choice(count, size=count) for _ in range(DRAWS))  # all at once need too much room
-    drawn = np.std([solved(np.asarray(rows)) for rows in draws], axis=0)
+    again = (rng.choice(count, size=count) for _ in range(draws))  # all at once need too much room
+    drawn = np.std([solved(np.asarray(rows)) for rows in again], axis=0)
     return Hat(
         dict(zip(names, best.tolist(), strict=True)),
         dict(zip(names, drawn.tolist(), strict=True)),
         count,
     )
+
+
+def hats(catalogues: Mapping[str, Labels], names: Sequence[str], seed: int = 0) -> dict[str, Hat]:
+    """Return the errors of labels in three or more catalogues, whatever their scales.
+
+    Trends are taken off with what all catalogues together say of a star, weighted by the errors
+    that are found: of the weighted mean, and of no other, the errors have nothing to do with those
+    of a difference, so that no noise is taken off with the trends.
+
+    Parameters
+    ----------
+    catalogues : mapping of str to Labels
+        Row by row the same stars.
+    names : sequence of str
+        Labels that all have. Those of which fewer than 30 stars are known in all are left out.
+    seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        If there are less than three catalogues, or all labels are left out.
+    """
+    values = {n: {key: one[n] for key, one in catalogues.items()} for n in names}
+    together = [np.isfinite(list(values[n].values())).all(axis=0).sum() for n in names]
+    enough = [n for n, count in zip(names, together, strict=True) if count >= FEWEST]
+    if len(catalogues) < 3 or not enough:
+        raise InputError(
+            "three-cornered hat",
+            expected=f"three catalogues with {FEWEST} stars that all have",
+            found=f"{len(catalogues)} with {max(together, default=0)}",
+        )
+    weights = {n: np.ones(len(catalogues)) for n in enough}
+    for turn in range(PASSES):
+        points = np.column_stack(
+            [np.average(list(values[n].values()), axis=0, weights=weights[n]) for n in enough]
+        )
+        found = {
+            n: three_cornered_hat(values[n], points, seed, DRAWS if turn == PASSES - 1 else 1)
+            for n in enough
+        }
+        for n, hat in found.items():
+            sigma = np.array(list(hat.sigma.values()))
+            weights[n] = np.maximum(sigma, LEAST * sigma.max()) ** -2.0
+    return found
 
 
 def _without_trend(points: NDArray, difference: NDArray) -> NDArray:

@@ -27,6 +27,8 @@ class Inputs:
     centre, width : ndarray, shape (D,)
     low, high : ndarray, shape (D,)
         Range of the overlap, in units of the width: functions stay at their edge value beyond.
+    theirs : ndarray, shape (D,)
+        How far between the target's value, 0, and the corrected one, 1, an input is.
     """
 
     names: tuple[str, ...]
@@ -34,13 +36,14 @@ class Inputs:
     width: NDArray
     low: NDArray
     high: NDArray
+    theirs: NDArray
 
     def __post_init__(self) -> None:
-        for key in ("centre", "width", "low", "high"):
+        for key in ("centre", "width", "low", "high", "theirs"):
             object.__setattr__(self, key, read_only(getattr(self, key), np.float64))
 
     @classmethod
-    def of(cls, names: tuple[str, ...], values: NDArray) -> Inputs:
+    def of(cls, names: tuple[str, ...], values: NDArray, theirs: NDArray) -> Inputs:
         """Return the scales of the overlap.
 
         Parameters
@@ -48,6 +51,7 @@ class Inputs:
         names : tuple of str
         values : ndarray, shape (N, D)
             Finite.
+        theirs : ndarray, shape (D,)
 
         Raises
         ------
@@ -65,7 +69,7 @@ class Inputs:
                     fix="Leave it out of the inputs (--inputs).",
                 )
         scaled = (x - centre) / width
-        return cls(names, centre, width, scaled.min(axis=0), scaled.max(axis=0))
+        return cls(names, centre, width, scaled.min(axis=0), scaled.max(axis=0), theirs)
 
     def scaled(self, values: NDArray) -> NDArray:
         """Return values, shape (N, D), in units of the spread of the overlap."""

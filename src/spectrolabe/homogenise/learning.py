@@ -63,6 +63,7 @@ def fit_correction(
     inputs: Sequence[str] = CORE,
     extra: Mapping[str, NDArray] | None = None,
     seed: int = 0,
+    true_scale: bool = False,
 ) -> Correction:
     """Learn what is to be added to the labels of one catalogue to be on the scale of another.
 
@@ -84,6 +85,12 @@ def fit_correction(
     extra : mapping of str to ndarray, shape (N,)
     seed : int
         Of the parts of the shared stars.
+    true_scale : bool
+        Recover the scale, and not what the reference would say. The best guess of the latter is
+        drawn to the middle of the stars by the noise of the target: where a catalogue says that a
+        star is extreme, it is mostly a little wrong. As a function of labels between both
+        catalogues, weighted by their errors, differences do not know of noise (errors of the
+        difference and of the weighted mean are uncorrelated), and what is left are trends.
 
     Raises
     ------
@@ -105,7 +112,10 @@ def fit_correction(
     inputs = [n for n in inputs if n not in CORE or n in target.names]
     fit = METHODS[method](order, smooth)
     found = {
-        name: _of_label(name, target, reference, tuple(inputs), extra, fit, seed) for name in names
+        name: _of_label(
+            name, target, reference, tuple(inputs), extra, fit, seed, names if true_scale else ()
+        )
+        for name in names
     }
     card = {
         "method": method,
@@ -113,6 +123,7 @@ def fit_correction(
         "smooth": smooth,
         "inputs": list(inputs),
         "seed": seed,
+        "true_scale": true_scale,
         "spectrolabe": version("spectrolabe"),
     }
     return Correction(found, card)
@@ -126,9 +137,10 @@ def _of_label(
     extra: Mapping[str, NDArray] | None,
     fit: Fit,
     seed: int,
+    between: Sequence[str],
 ) -> LabelCorrection:
     columns = tuple(dict.fromkeys([*inputs, name]))
-    points = input_values(columns, target, extra)
+    points, theirs = _between(columns, target, reference, extra, between)
     difference = reference[name] - target[name]
     use = np.isfinite(points).all(axis=1) & np.isfinite(difference)
     stars = len(np.unique(target.star_id[use]))
@@ -147,7 +159,7 @@ def _of_label(
     y = (difference - zero) / spread
     stated = [np.nan_to_num(_sigma(one, name)[rows]) for one in (target, reference)]
     weight = 1.0 / (1.0 + (stated[0] ** 2 + stated[1] ** 2) / spread**2)
-    scales = Inputs.of(columns, points[robust_weights(y) > 0])
+    scales = Inputs.of(columns, points[robust_weights(y) > 0], theirs)
     scaled = scales.scaled(points)
     x = scales.inside(scaled)
     part = _parts(target.star_id[rows], rng)
@@ -157,11 +169,11 @@ def _of_label(
     left = y - np.select([part == k for k in range(PARTS)], [one.at(x) for one in refits])
     near = scaled[rng.permutation(len(scaled))[:NEAR]]
     support = Support.of(near, np.ones(len(columns)))
-    theirs = _believed(stated[1] ** 2, spread * left)
-    noise = Noise.of(spread * left, stated[0], theirs)
+    of_reference = _believed(stated[1] ** 2, spread * left)
+    noise = Noise.of(spread * left, stated[0], of_reference)
     card = {
         "stars": len(np.unique(target.star_id[rows])),
-        "reference_errors_times": float(np.sqrt(np.max(theirs) / np.max(stated[1] ** 2)))
+        "reference_errors_times": float(np.sqrt(np.max(of_reference) / np.max(stated[1] ** 2)))
         if (stated[1] > 0).any()
         else 1.0,
         "plane": plane.text,
@@ -174,6 +186,25 @@ def _of_label(
     return LabelCorrection(
         scales, curve, tuple(refits), support, zero, spread, bent, all_, noise, card
     )
+
+
+def _between(
+    columns: tuple[str, ...],
+    target: Labels,
+    reference: Labels,
+    extra: Mapping[str, NDArray] | None,
+    names: Sequence[str],
+) -> tuple[NDArray, NDArray]:
+    """Inputs, (N, D), some of them between the catalogues, and how far, (D,)."""
+    points, far = input_values(columns, target, extra), np.zeros(len(columns))
+    for i, name in enumerate(columns):
+        if name in names:
+            own, other = (np.nan_to_num(_sigma(one, name)) ** 2 for one in (target, reference))
+            stated = (own > 0) & (other > 0)
+            share = np.divide(own, own + other, out=np.full(len(own), 0.5), where=stated)
+            points[:, i] += share * (reference[name] - target[name])
+            far[i] = np.median(share)
+    return points, far
 
 
 def _believed(variance: NDArray, residual: NDArray) -> NDArray:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Correction
 from spectrolabe.homogenise.crossmatch import Positions, identifiers, match_ids, match_positions
-from spectrolabe.homogenise.errors import merged, noise_of_repeats
+from spectrolabe.homogenise.errors import hats, merged, noise_of_repeats
 from spectrolabe.homogenise.learning import fit_correction
 from spectrolabe.homogenise.network import fit_network, mean_of
 from spectrolabe.homogenise.noise import Noise
@@ -25,10 +25,12 @@ from spectrolabe.labels import Labels
 from spectrolabe.progress import shown_progress
 
 __all__ = [
+    "TARGET",
     "Matching",
     "Scale",
     "Shared",
     "apply_correction",
+    "errors_by_hat",
     "learn_correction",
     "scale_of",
     "shared_stars",
@@ -37,6 +39,8 @@ __all__ = [
 
 
 MOST_REPEATS = 200_000  # rows
+FEWEST_OF_HAT = 200  # stars that all catalogues have
+TARGET = "the target"  # among catalogues of a hat
 
 
 @dataclass(frozen=True)
@@ -120,24 +124,71 @@ def scale_of(table: StarTable, names: Sequence[str], matching: Matching) -> Scal
     return Scale(ids.take(pa.array(rows)), one, where, notes)
 
 
-def united(scales: Mapping[str, Scale], **how: Any) -> Scale:
+def errors_by_hat(
+    target: StarTable, scales: Mapping[str, Scale], names: Sequence[str], matching: Matching
+) -> dict[str, dict[str, list[float]]]:
+    """Return what errors of a target and two or more references must be for all to agree.
+
+    Parameters
+    ----------
+    target : StarTable
+    scales : mapping of str to Scale
+        The references.
+    names : sequence of str
+        Labels of all.
+    matching : Matching
+
+    Returns
+    -------
+    dict
+        By reference, and `TARGET`, and label: factor and floor as of `Noise`; nothing where too few
+        stars are in all.
+    """
+    ids, _ = _stars(target, matching.target_id, 0.0)
+    found = [match_ids(ids, one.ids) for one in scales.values()]
+    rows = np.flatnonzero(target.used() & (np.min(found, axis=0) >= 0))[:MOST_REPEATS]
+    known = tuple(name for name in names if target.has(name))
+    if len(rows) < FEWEST_OF_HAT or not known:
+        return {}
+    own = target.read(known, (), rows, rows.astype(str)).labels
+    every = {TARGET: own} | {
+        name: one.labels.select(known).take(place[rows])
+        for (name, one), place in zip(scales.items(), found, strict=True)
+    }
+    together = {n: np.isfinite([one[n] for one in every.values()]).all(axis=0) for n in known}
+    enough = [name for name in known if together[name].sum() >= FEWEST_OF_HAT]
+    errors: dict[str, dict[str, list[float]]] = {name: {} for name in every}
+    for label, hat in (hats(every, enough) if enough else {}).items():
+        for name, one in every.items():
+            sigma = max(hat.sigma[name], hat.error[name])
+            stated = one.sigma[together[label], one.names.index(label)]
+            typical = float(np.sqrt(np.mean(np.nan_to_num(stated) ** 2)))
+            errors[name][label] = [sigma / typical, 0.0] if (stated > 0).all() else [1.0, sigma]
+    return errors
+
+
+def united(
+    scales: Mapping[str, Scale], errors: Mapping[str, Mapping[str, Sequence[float]]], **how: Any
+) -> Scale:
     """Return the stars of several references on the scale of the first, merged.
 
     Parameters
     ----------
     scales : mapping of str to Scale
         Identifiers are the same in all.
+    errors : mapping
+        Of `errors_by_hat`, for labels whose repeats tell nothing.
     **how
         As `fit_network`.
     """
-    named = {
-        name: Labels(one.labels.names, one.labels.values, one.labels.sigma, _names(one.ids, name))
-        for name, one in scales.items()
-    }
+    named = {}
+    for name, one in scales.items():
+        labels = _righted(one.labels, _unless(errors.get(name, {}), one.notes["reference_repeats"]))
+        named[name] = Labels(labels.names, labels.values, labels.sigma, _names(one.ids, name))
     first = next(iter(named))
     fits = fit_network(named, first, **how)
     mean = mean_of(fits[n].apply(x).labels if n in fits else x for n, x in named.items())
-    notes = {name: one.notes for name, one in scales.items()}
+    notes = {name: {**one.notes, "hat": dict(errors.get(name, {}))} for name, one in scales.items()}
     return Scale(pa.array(mean.star_id), mean, None, notes)
 
 
@@ -153,8 +204,12 @@ def shared_stars(
     names: Sequence[str],
     inputs: Sequence[str],
     matching: Matching,
+    errors: Mapping[str, Sequence[float]],
 ) -> Shared:
-    """Match a catalogue with a reference, and put stated errors right where repeats tell of them.
+    """Match a catalogue with a reference, and put stated errors right.
+
+    Repeats of the target tell how large they are, and for labels of which there are too few,
+    ``errors`` (of `errors_by_hat`).
 
     Raises
     ------
@@ -166,7 +221,7 @@ def shared_stars(
     ids, star = _stars(target, matching.target_id, matching.radius)
     if reference.positions is not None:
         here = target.positions(matching.target_epoch)
-        found = match_positions(here, reference.positions, matching.radius)
+        found = match_positions(here, reference.positions, matching.radius, star)
     else:
         found = match_ids(ids, reference.ids)
     found = np.where(target.used(), found, -1)
@@ -182,11 +237,13 @@ def shared_stars(
     again = _repeated(np.where(used, star, -1))
     repeats = _repeats(target.read(needed, (), again, star[again].astype(str)).labels)
     own = target.read(needed, extra, both, found[both].astype(str))
-    mine, theirs = _righted(own.labels, repeats), reference.labels.take(found[both])
+    right = {**_unless(errors, repeats), **repeats}
+    mine, theirs = _righted(own.labels, right), reference.labels.take(found[both])
     _check_units(target, mine, theirs, names)
     notes = {
         "target_rows": len(target),
         "target_repeats": repeats,
+        "target_errors": right,
         "shared_rows": len(both),
         "shared_stars": len(np.unique(found[both])),
         **reference.notes,
@@ -215,10 +272,19 @@ def _repeats(labels: Labels) -> dict[str, list[float]]:
     return {name: [n.factor, n.floor] for name, n in noise_of_repeats(labels).items()}
 
 
+def _unless(
+    errors: Mapping[str, Sequence[float]], repeats: Mapping[str, Sequence[float]]
+) -> dict[str, Sequence[float]]:
+    """Errors of labels of which repeats tell nothing."""
+    return {name: one for name, one in errors.items() if name not in repeats}
+
+
 def _righted(labels: Labels, repeats: Mapping[str, Sequence[float]]) -> Labels:
-    """Errors as repeats tell them."""
+    """Errors as repeats tell them, or a hat."""
     sigma = np.array(labels.sigma)
     for name, (factor, floor) in repeats.items():
+        if name not in labels.names:
+            continue
         j = labels.names.index(name)
         sigma[:, j] = np.hypot(factor * np.nan_to_num(sigma[:, j]), floor)
     return Labels(labels.names, labels.values, sigma, labels.star_id)
@@ -251,9 +317,9 @@ def learn_correction(
     """Learn a correction, and note where from; see `fit_correction`."""
     fitted = fit_correction(shared.target, shared.reference, names, extra=shared.extra, **how)
     labels = dict(fitted.labels)
-    for name, repeats in shared.notes["target_repeats"].items():
-        if name in labels:  # it was learnt with the errors that these tell, and is used with others
-            noise = labels[name].noise.after(Noise(*repeats))
+    for name, errors in shared.notes["target_errors"].items():
+        if name in labels:  # it was learnt with these errors, and is used with the stated ones
+            noise = labels[name].noise.after(Noise(*errors))
             labels[name] = replace(labels[name], noise=noise)
     return Correction(labels, {**fitted.card, **card, **shared.notes})
 

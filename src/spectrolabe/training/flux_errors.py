@@ -5,7 +5,8 @@ two twins, however, the errors have nothing to do with each other: the mean of (
 (flux - other) is the variance of the denoised flux alone, whatever the noise of the twins.
 
 These are the errors of lines. Twins are brought to the level of the denoised visit, which is not
-theirs: running means are taken off all differences. The errors of the level are known otherwise (`spectrolabe.spectra.continuum`).
+theirs: running means are taken off all differences. The errors of the level are known otherwise
+(`spectrolabe.spectra.continuum`).
 """
 
 from __future__ import annotations

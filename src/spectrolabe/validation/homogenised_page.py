@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def write_homogenised_page(done: Homogenised, path: str | Path) -> Path:
     blocks += [_functions(correction), *_errors(card)]
     if enough:
         blocks += [heading("Other methods on the same stars"), paragraph(METHOD_TEXT)]
-        how = {key: card[key] for key in ("inputs", "order", "smooth", "seed")}
+        how = {key: card[key] for key in ("inputs", "order", "smooth", "seed", "true_scale")}
         how["methods"] = [m for m in METHODS if m != "symbolic" or find_spec("pyoperon")]
         for name in shown_progress(iter(names), len(names), "methods", slow=True):
             found = compare_methods(shared, name, **how)
@@ -92,6 +93,7 @@ TRENDS = (
     "reference less target before (grey) and after (blue), for stars that were not learnt from; "
     "medians of bins with the same number of stars, and where 68 per cent of them are"
 )
+HAT = "three catalogues"
 METHOD_TEXT = (
     "Trends are medians of ten bins along each input: the largest, and their root mean square, "
     "which would be that of none if there were nothing but noise. Pulls are differences over "
@@ -107,7 +109,8 @@ def _unseen(shared: Shared, correction: Correction) -> tuple[Labels, Labels, Lab
         return {key: values[rows] for key, values in shared.extra.items()}
 
     card = correction.card
-    how = {key: card[key] for key in ("method", "order", "smooth", "inputs", "seed")}
+    keys = ("method", "order", "smooth", "inputs", "seed", "true_scale")
+    how = {key: card[key] for key in keys}
     fit = fit_correction(
         shared.target.take(~aside), shared.reference.take(~aside), correction.names,
         extra=extra(~aside), **how,
@@ -194,13 +197,18 @@ def _map(done: Homogenised) -> Figure | None:
 
 def _functions(correction: Correction) -> str:
     rows = []
+    moved = any(one.inputs.theirs.any() for one in correction.labels.values())
     for name, one in correction.labels.items():
         scaled = [
             f"x{i} = ({'5040 K / Teff' if n == 'teff' else n} − {c:.4g}) / {w:.3g}"
-            for i, (n, c, w) in enumerate(
-                zip(one.inputs.names, one.inputs.centre, one.inputs.width, strict=True)
+            + (f" ({100 * t:.0f} %)" if t else "")
+            for i, (n, c, w, t) in enumerate(
+                zip(
+                    one.inputs.names, one.inputs.centre, one.inputs.width, one.inputs.theirs,
+                    strict=True,
+                )
             )
-        ]
+        ]  # fmt: skip
         plane = " + ".join(
             [f"{one.curve.plane.coefficients[0]:.3g}"]
             + [f"{c:.3g} x{i}" for i, c in enumerate(one.curve.plane.coefficients[1:])]
@@ -212,21 +220,28 @@ def _functions(correction: Correction) -> str:
     return table_block(
         ("label", "median difference", "unit", "plane", "bend", "inputs"),
         rows,
-        "Correction = median difference + unit × (plane + coverage × bend)",
+        "Correction = median difference + unit × (plane + coverage × bend)"
+        + ("; inputs are moved by so much of their own corrections" if moved else ""),
     )
 
 
-def _errors(card: Mapping[str, object]) -> list[str]:
-    rows = []
-    for which in ("target", "reference"):
-        repeats = card.get(f"{which}_repeats") or {}
-        assert isinstance(repeats, Mapping)
-        for name, (factor, floor) in repeats.items():
-            rows.append([which, axis_name(name), f"{factor:.2f}", f"{floor:.3g}"])
+def _errors(card: Mapping[str, Any]) -> list[str]:
+    repeats, others = card["target_repeats"], card["target_errors"]
+    of_hat = {name: one for name, one in others.items() if name not in repeats}
+    found = [("target", "repeats", repeats), ("target", HAT, of_hat)]
+    for name in card["references"]:
+        notes = card.get(name, card)
+        found.append((name, "repeats", notes["reference_repeats"]))
+        found.append((name, HAT, notes.get("hat", {})))
+    rows = [
+        [which, axis_name(name), source, f"{factor:.2f}", f"{floor:.3g}"]
+        for which, source, errors in found
+        for name, (factor, floor) in errors.items()
+    ]
     if not rows:
-        return [paragraph("Neither catalogue has repeats enough to say what its errors are.")]
-    head = ("catalogue", "label", "factor of stated errors", "added in quadrature")
-    return [table_block(head, rows, "Errors as repeated rows of stars tell them")]
+        return [paragraph("Neither repeats nor a third catalogue say what errors are.")]
+    head = ("catalogue", "label", "from", "factor of stated errors", "added in quadrature")
+    return [table_block(head, rows, "Errors as repeated rows of stars tell them, or a hat")]
 
 
 def _methods(name: str, found: Sequence[Judged], chosen: str) -> str:
