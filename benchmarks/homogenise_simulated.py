@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,24 +68,30 @@ def simulated() -> str:
     _, found = catalogues(1)
     true_new, others = catalogues(2)
     rows = []
-    for method in METHODS:
+    aims = ((False, "predicted"), (True, "true scale"))
+    for method, (true_scale, aim) in product(METHODS, aims):
         for name in ("b", "c"):
             both = np.intersect1d(found["a"].star_id, found[name].star_id, return_indices=True)
-            fit = fit_correction(found[name].take(both[2]), found["a"].take(both[1]), method=method)
-            rows.append([method, f"{name} to a", *_recovered(fit.apply(others[name]).labels,
-                         others[name], true_new)])  # fmt: skip
+            one, other = found[name].take(both[2]), found["a"].take(both[1])
+            fit = fit_correction(one, other, method=method, true_scale=true_scale)
+            new = fit.apply(others[name]).labels
+            rows.append(
+                [f"{method}, {aim}", f"{name} to a", *_recovered(new, others[name], true_new)]
+            )
     _, plain = catalogues(1, biased=False)
     _, plain_others = catalogues(2, biased=False)
-    for name in ("b", "c"):
+    for (true_scale, aim), name in product(aims, ("b", "c")):
         both = np.intersect1d(plain["a"].star_id, plain[name].star_id, return_indices=True)
-        fit = fit_correction(plain[name].take(both[2]), plain["a"].take(both[1]))
-        new = fit.apply(plain_others[name]).labels
+        one, other = plain[name].take(both[2]), plain["a"].take(both[1])
+        new = fit_correction(one, other, true_scale=true_scale).apply(plain_others[name]).labels
         cells = _recovered(new, plain_others[name], true_new)
-        rows.append(["polynomial", f"{name} without trends to a", *cells])
-    fits = fit_network(found, "a")
-    for name in ("b", "c"):
-        new = fits[name].apply(others[name]).labels
-        rows.append(["all at once", f"{name} to a", *_recovered(new, others[name], true_new)])
+        rows.append([f"polynomial, {aim}", f"{name} without trends to a", *cells])
+    for true_scale, aim in aims:
+        fits = fit_network(found, "a", true_scale=true_scale)
+        for name in ("b", "c"):
+            new = fits[name].apply(others[name]).labels
+            cells = _recovered(new, others[name], true_new)
+            rows.append([f"all at once, {aim}", f"{name} to a", *cells])
     hat = _hat(found)
     head = ["method", "catalogue", *(f"{n}: median, trend, pulls" for n in NAMES)]
     return f"""## Made-up catalogues
@@ -92,9 +100,10 @@ Three catalogues of {STARS:,} stars: *a* is right, *b* and *c* have smooth trend
 errors (stated at 0.6 of what they are, those of Teff and log g correlated by {SHARED}) and selects
 stars by log g or [Fe/H]. Judged by another sky of the same kind: median of corrected less true
 labels, rms of the medians of 10 bins of the *true* values of each label (in brackets that of
-the catalogue as it is), and pulls with the truth. What a correction predicts is the reference where
-the target says so and so: noise of the target draws it to the middle of the stars, and that is a
-trend with the truth. *Without trends* shows how much: the same noise, and nothing to correct.
+the catalogue as it is), and pulls with the truth. *Predicted*: what the reference would say (the
+default); noise of the target draws that to the middle of the stars, and that is a trend with the
+truth. *True scale*: trends alone are taken off (`--true-scale`). *Without trends*: the same noise,
+and nothing to correct.
 
 {table(head, rows)}
 

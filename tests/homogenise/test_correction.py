@@ -194,6 +194,19 @@ def test_what_cannot_be_learnt_from_is_named():
         fit_correction(target, reference, inputs=("teff", "snr"))
 
 
+def test_the_true_scale_needs_errors():
+    target, reference = pair(500, 9)
+    sigma = np.array(target.sigma)
+    sigma[:300, 1] = np.nan
+    lacking = Labels(NAMES, target.values, sigma, target.star_id)
+    with pytest.raises(InputError, match=r"true scale, logg: .*errors of 200 of 500"):
+        fit_correction(lacking, reference, true_scale=True)
+    exact = Labels(NAMES, target.values, np.zeros(sigma.shape), target.star_id)
+    found = fit_correction(exact, reference, true_scale=True)
+    plain = fit_correction(exact, reference)
+    assert np.array_equal(found.apply(target).correction, plain.apply(target).correction)
+
+
 def test_other_columns_may_be_inputs():
     target, reference = pair(2000, 1)
     snr = np.random.default_rng(3).uniform(10.0, 100.0, 2000)

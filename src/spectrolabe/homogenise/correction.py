@@ -118,8 +118,10 @@ class LabelCorrection:
         again = found[1:]
         beyond = np.maximum(distance - self.support.limit, 0.0)
         lost = (1.0 - share) * self.bent * (1.0 + beyond)
-        # delete-a-group jackknife (Efron & Stein 1981)
-        variance[known] = (len(again) - 1) * again.var(axis=0) + lost**2
+        # delete-a-group jackknife (Efron & Stein 1981), as wide as Student's t of so few groups
+        count = len(again)
+        known_to = (count - 1) * again.var(axis=0) * (count - 1) / (count - 3)
+        variance[known] = known_to + lost**2
         share_[known] = share
         return value, variance, share_
 

@@ -30,6 +30,7 @@ UNSEEN = 0.2  # of the shared stars say when to stop, or which formula
 MOST = 100_000  # shared stars that a function is fitted to
 NEAR = 20_000  # of them say where it holds
 MOST_THEIRS = 0.5  # of the variance of residuals
+STATED = 0.5  # of the shared rows, that have errors if scales are to be recovered
 PER_COEFFICIENT = 8  # stars, that a polynomial has for each
 
 Fit = Callable[[NDArray, NDArray, NDArray, NDArray], Function]
@@ -95,7 +96,8 @@ def fit_correction(
     Raises
     ------
     InputError
-        If no label is in both, there are too few shared stars, or an input is constant.
+        If no label is in both, there are too few shared stars, an input is constant, or the true
+        scale is asked for of catalogues that state no errors.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS, kind="method")
@@ -199,11 +201,21 @@ def _between(
     points, far = input_values(columns, target, extra), np.zeros(len(columns))
     for i, name in enumerate(columns):
         if name in names:
-            own, other = (np.nan_to_num(_sigma(one, name)) ** 2 for one in (target, reference))
-            stated = (own > 0) & (other > 0)
-            share = np.divide(own, own + other, out=np.full(len(own), 0.5), where=stated)
+            own, other = (_sigma(one, name) ** 2 for one in (target, reference))
+            both = np.isfinite(reference[name]) & np.isfinite(points[:, i])
+            known = both & (own + other > 0)
+            if known.sum() < STATED * both.sum() or not known.any():
+                raise InputError(
+                    f"true scale, {name}",
+                    expected="errors of both catalogues: their ratio says whose noise it is",
+                    found=f"errors of {known.sum()} of {both.sum()} shared rows",
+                    fix="Say what their columns are called (e_teff=...), or give more references:"
+                    " three catalogues tell their errors.",
+                )
+            share = np.divide(own, own + other, out=np.full(len(own), np.nan), where=known)
+            far[i] = np.median(share[known])
+            share = np.where(known, share, far[i])
             points[:, i] += share * (reference[name] - target[name])
-            far[i] = np.median(share)
     return points, far
 
 
