@@ -659,6 +659,7 @@ def simulate(
 
 @app.command()
 def homogenise(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Catalogue to be corrected.")],
     references: Annotated[
         list[str] | None,
@@ -735,6 +736,8 @@ def homogenise(
             found="--apply",
             fix="The run that learnt it had the page.",
         )
+    if apply is not None:
+        _nothing_else(context, "--apply", LEARNING)
     one, other = _each(id)
     try:
         years = [float(year) for year in _each(epochs)]
@@ -769,6 +772,29 @@ def homogenise(
         from spectrolabe.validation.homogenised_page import write_homogenised_page
 
         console.print(f"report: {write_homogenised_page(found, report)}")
+
+
+LEARNING = (
+    *("method", "order", "smooth", "true_scale", "inputs", "seed", "sky", "epochs"),
+    *("reference_columns", "bad", "id"),
+)
+
+
+def _nothing_else(context: typer.Context, option: str, names: tuple[str, ...]) -> None:
+    """See that options are not given that would be without effect."""
+    from spectrolabe.errors import InputError
+
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise InputError(
+            option,
+            expected="no options of learning: the correction says how it was learnt",
+            found=", ".join(given),
+        )
 
 
 def _each(text: str) -> tuple[str, str]:

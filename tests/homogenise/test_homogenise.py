@@ -138,6 +138,27 @@ def test_the_true_scale_is_asked_for_by_an_option(files):
     assert (fit.labels["teff"].inputs.theirs > 0.5).all()  # the reference is better
 
 
+def test_options_without_effect_are_refused(files):
+    command = ["homogenise", str(files / "target.fits"), "--apply", "x", "--order", "2", "--sky"]
+    found = CliRunner().invoke(cli.app, [*command, "1"])
+    assert isinstance(found.exception, InputError)
+    assert "--order, --sky" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "column"), [("csv", "lists"), ("fits", "lists"), ("fits", "at")]
+)
+def test_columns_that_a_format_cannot_hold_are_named_at_once(files, suffix, column):
+    one, _ = tables()
+    columns = {key: np.asarray(one[key]) for key in one.colnames}
+    odd = {"lists": pa.array([[1.0, 2.0]] * len(one)), "at": pa.array([0] * len(one), pa.date32())}
+    pq.write_table(pa.table(columns | {column: odd[column]}), files / "odd.parquet")
+    with pytest.raises(InputError, match=rf"that \.{suffix} can hold, found {column} \("):
+        homogenise(files / "odd.parquet", [files / "reference.csv"], files / f"out.{suffix}")
+    done = homogenise(files / "odd.parquet", [files / "reference.csv"], files / "out.parquet")
+    assert column in pq.read_table(done.catalogue).column_names
+
+
 def test_repeats_put_errors_right_and_flagged_rows_teach_nothing(files):
     one, _ = tables()
     rng = np.random.default_rng(3)

@@ -233,7 +233,7 @@ def core_columns(names: tuple[str, ...]) -> list[int]:
 def replaced(labels: T, values: NDArray, turn: NDArray, extra: NDArray) -> T:
     """The same stars with other values, covariances turned and variances added."""
     if isinstance(labels, Labels):
-        variance = np.einsum("nij,nj->ni", turn**2, np.nan_to_num(labels.sigma) ** 2)
+        variance = np.einsum("nij,nij,nj->ni", turn, turn, np.nan_to_num(labels.sigma) ** 2)
         sigma = np.where(np.isnan(labels.sigma), np.nan, np.sqrt(variance + extra))
         return Labels(labels.names, values, sigma, labels.star_id)
     unknown = np.isnan(labels.covariance)

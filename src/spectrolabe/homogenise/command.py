@@ -14,7 +14,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.correction import Correction
 from spectrolabe.homogenise.correction_files import load_correction, save_correction
 from spectrolabe.homogenise.learning import FEWEST
-from spectrolabe.homogenise.output import check_output
+from spectrolabe.homogenise.output import check_columns, check_output
 from spectrolabe.homogenise.run import (
     TARGET,
     Matching,
@@ -113,6 +113,7 @@ def homogenise(
     begin = time.monotonic()
     output, matching = check_output(output), matching or Matching()
     table = StarTable(target, columns, bad[0])
+    check_columns(output, table.schema)
     shared = None
     if given is not None:
         if references:

@@ -21,7 +21,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.corrector import Corrected
 from spectrolabe.labels import LABELS, Labels
 
-__all__ = ["SUFFIXES", "check_output", "new_columns", "write_pieces"]
+__all__ = ["SUFFIXES", "check_columns", "check_output", "new_columns", "write_pieces"]
 
 SUFFIXES = (".parquet", ".fits", ".csv", ".hats")
 PREFIX = "homogenised_"
@@ -89,6 +89,34 @@ def check_output(path: str | Path) -> Path:
     if path.suffix == ".hats":
         _check_hats(path)
     return path
+
+
+def check_columns(path: str | Path, schema: pa.Schema) -> None:
+    """See that a format has room for all columns, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If CSV cannot hold one (lists), or FITS (lists, times, decimals, bytes).
+    """
+    suffix = Path(path).suffix
+    kinds: list[Any] = []
+    if suffix in (".csv", ".fits"):
+        kinds += [pa.types.is_nested, pa.types.is_binary]
+    if suffix == ".fits":
+        kinds += [pa.types.is_temporal, pa.types.is_decimal]
+    unfit = [
+        f"{field.name} ({field.type})"
+        for field in schema
+        if any(is_kind(field.type) for is_kind in kinds)
+    ]
+    if unfit:
+        raise InputError(
+            path,
+            expected=f"columns that {suffix} can hold",
+            found=", ".join(unfit[:8]),
+            fix="Write .parquet, or leave these columns out of the table.",
+        )
 
 
 def write_pieces(

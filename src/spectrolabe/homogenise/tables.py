@@ -75,6 +75,11 @@ class StarTable:
         if not len(self):
             raise InputError(path, expected="at least one row", found="none")
 
+    @property
+    def schema(self) -> pa.Schema:
+        """What its columns are."""
+        return self._data.schema
+
     @cached_property
     def _rows(self) -> int:
         return int(self._data.count_rows())
