@@ -27,6 +27,7 @@ PIECE, SHARED = 500_000, 0.05  # rows at a time; share of the stars that the ref
 RUNS = {
     "polynomial, by identifiers": [],
     "polynomial, by position": ["--sky", "1"],
+    "polynomial, true scale": ["--true-scale"],
     "spline, by identifiers": ["--method", "spline"],
     "xgboost, by identifiers": ["--method", "xgboost"],
 }

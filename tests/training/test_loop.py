@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
+from subprocess import run
 
 import numpy as np
 import pytest
@@ -96,3 +100,44 @@ def test_the_rate_warms_up_and_falls(tmp_path):
     assert np.argmax(rates) == 15  # a tenth of the steps
     assert rates[0] == pytest.approx(0.1 / 16, rel=1e-3)
     assert rates[-1] == pytest.approx(0.002, rel=0.01)
+
+
+TWO = """
+import json
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import torch
+from tests.training.test_loop import Line, settings
+from spectrolabe.training.loop import Run, learn
+
+folder = Path(sys.argv[1])
+model = learn(Line(), settings(epochs=int(sys.argv[3])), folder, progress=False)
+state = Run(Line(), settings(epochs=int(sys.argv[3])), folder)
+seen = [model.weight.item(), model.bias.item(), state.step, state.accelerator.num_processes]
+(folder / f"process-{state.accelerator.process_index}.txt").write_text(json.dumps(seen))
+"""
+
+
+def test_two_processes_share_an_epoch_and_have_the_same_weights(tmp_path):
+    script, root = tmp_path / "two.py", Path(__file__).parents[2]
+    script.write_text(TWO)
+    command = [Path(sys.executable).with_name("accelerate"), "launch", "--num_processes"]
+    command += ["2", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for epochs in ("5", "40"):  # it stops after five, and goes on
+        done = run(
+            [*command, script, tmp_path, root, epochs],
+            env=environment,
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+    one, other = ((tmp_path / f"process-{i}.txt").read_text() for i in (0, 1))
+    assert one == other
+    weight, bias, step, processes = json.loads(one)
+    assert (step, processes) == (40 * 4, 2)  # eight steps an epoch, four for each
+    assert abs(weight - 3.0) < 0.05
+    assert abs(bias - 1.0) < 0.05
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert epochs == list(range(1, 41))  # one of them writes

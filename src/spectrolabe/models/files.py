@@ -37,7 +37,7 @@ def write_file(path: Path, content: bytes) -> None:
     InputError
         If the disk does not take it.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # others may write the same
     try:
         with partial.open("wb") as stream:
             stream.write(content)

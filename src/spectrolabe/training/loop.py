@@ -1,4 +1,8 @@
-"""The one training loop: it fits the weights of any model to a `Task`, and continues exactly."""
+"""The one training loop: it fits the weights of any model to a `Task`, and continues exactly.
+
+Several processes (`accelerate launch`) share the steps of an epoch: each draws spectra of its own,
+and gradients are their mean, so that a step sees as many times the spectra of one.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from pydantic import BaseModel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import safe_open
@@ -70,7 +75,7 @@ class Task(Protocol):
     ----------
     model : Module
     steps : int
-        Of the optimiser, in an epoch.
+        Of the optimiser, in an epoch; `losses` yields at least so many.
     spectra : int
         Seen in an epoch.
     selects : bool
@@ -107,11 +112,16 @@ class Run:
         self.task, self.settings, self.folder = task, settings, folder
         self.average = copy.deepcopy(task.model).eval()
         self.epoch, self.step = 0, 0
-        self.steps = settings.epochs * task.steps
+        # a step need not use all weights: those of labels that no star of it has rest
+        shared = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            mixed_precision=settings.mixed_precision, kwargs_handlers=[shared]
+        )
+        self.share = math.ceil(task.steps / self.accelerator.num_processes)
+        self.steps = settings.epochs * self.share
         self.best, self.best_epoch = math.inf, 0
         self.best_state = {k: v.clone() for k, v in self.average.state_dict().items()}
         moments = self._resume()
-        self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
         optimiser = _optimiser(task.model, settings)
         self.model, self.optimiser = self.accelerator.prepare(task.model, optimiser)
         self.average.to(self.accelerator.device)
@@ -122,8 +132,15 @@ class Run:
         """What part of all steps is done."""
         return min(1.0, self.step / self.steps)
 
+    @property
+    def main(self) -> bool:
+        """Whether it is this process that writes."""
+        return bool(self.accelerator.is_main_process)
+
     def save(self) -> None:
         """Write the state; one file, whole or not at all."""
+        if not self.main:
+            return
         tensors: dict[str, Tensor] = {}
         for prefix, state in (
             ("model", self.task.model.state_dict()),
@@ -181,7 +198,7 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(task, settings, folder)
     saved = time.monotonic()
-    with _bar(title, settings.epochs, run.epoch, progress) as advance:
+    with _bar(title, settings.epochs, run.epoch, progress and run.main) as advance:
         while run.epoch < settings.epochs and not _out_of_patience(run):
             started = time.monotonic()
             loss = epoch(run)
@@ -189,13 +206,15 @@ def learn(
             rate = task.spectra / (time.monotonic() - started)
             metrics = {"epoch": run.epoch, "loss": loss, "spectra_per_second": rate}
             metrics |= _select(run)
-            with (folder / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps(metrics) + "\n")
+            if run.main:
+                with (folder / "metrics.jsonl").open("a") as stream:
+                    stream.write(json.dumps(metrics) + "\n")
             advance(f"loss {loss:6.3f} {rate:5.0f} spectra/s")
             due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
             if due or run.epoch == settings.epochs:
                 run.save()
                 saved = time.monotonic()
+    run.accelerator.wait_for_everyone()
     if task.selects:
         run.average.load_state_dict(run.best_state)
     return run.average.cpu()
@@ -208,7 +227,8 @@ def epoch(run: Run) -> float:
     torch.manual_seed(int(rng.integers(2**62)))
     run.model.train()
     total, count = 0.0, 0
-    for loss in run.task.losses(run, rng):
+    alone = accelerator.num_processes == 1
+    for loss in islice(run.task.losses(run, rng), None if alone else run.share):
         _set_rate(run)
         run.optimiser.zero_grad()
         accelerator.backward(loss)
