@@ -1,4 +1,4 @@
-"""Files of the catalogue: Parquet and FITS, with units, descriptions and provenance in both.
+"""Files of the catalogue: Parquet, FITS and HATS, with units, descriptions, UCDs and provenance.
 
 A Parquet catalogue carries its units three times, so that no reader needs to know ours: in the
 metadata of each field, as astropy's ``Table.read`` expects them, and as the VOTable header of the
@@ -17,19 +17,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from astropy.table.meta import get_yaml_from_table
 
+from spectrolabe.catalogue.hats import PROPERTY, check_hats, write_hats
 from spectrolabe.catalogue.schema import LABEL_FLAGS, RESULT_FLAGS
+from spectrolabe.catalogue.ucds import ucd_of
 from spectrolabe.errors import InputError
 from spectrolabe.surveys.files import opened
 
 __all__ = ["SUFFIXES", "atomic", "check_suffix", "read_catalogue", "write_catalogue"]
 
-SUFFIXES = (".parquet", ".fits")
+SUFFIXES = (".parquet", ".fits", ".hats")
 PROVENANCE = b"spectrolabe.provenance"
 WIDTH = b"table::len::"  # how astropy notes the width of a text column
 PROVENANCE_CARD = "PROVJSON"
@@ -46,8 +49,8 @@ def write_catalogue(table: Table, path: str | Path, provenance: Mapping[str, Any
     table : Table
         As `build_catalogue` makes it.
     path : str or Path
-        ``.parquet`` or ``.fits``; an existing file is replaced. FITS knows only ASCII: other
-        characters become ``\\xNN``.
+        ``.parquet``, ``.fits`` or ``.hats``, a folder; an existing file is replaced, a folder is
+        not. FITS knows only ASCII: other characters become ``\\xNN``.
     provenance : Mapping
         What made it (model, configuration, version, command), of JSON types.
 
@@ -60,11 +63,26 @@ def write_catalogue(table: Table, path: str | Path, provenance: Mapping[str, Any
     """
     path = check_suffix(path)
     text = to_json(provenance)
+    if path.suffix == ".hats":
+        with as_hats(path, text) as temporary:
+            pq.write_table(arrow_table(table, {PROVENANCE: text.encode()}), temporary)
+        return
     with atomic(path) as temporary:
         if path.suffix == ".parquet":
             pq.write_table(arrow_table(table, {PROVENANCE: text.encode()}), temporary)
         else:
             to_hdu(table, text).writeto(temporary, checksum=True)
+
+
+@contextmanager
+def as_hats(path: Path, provenance: str, ra: str = "ra", dec: str = "dec") -> Iterator[Path]:
+    """Give the name of a Parquet file to write; what is in it is partitioned by position then."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.parquet")
+    try:
+        yield temporary
+        write_hats(temporary, path, provenance, ra, dec)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_catalogue(path: str | Path) -> Table:
@@ -81,6 +99,8 @@ def read_catalogue(path: str | Path) -> Table:
         If the file is missing, damaged, or no Spectrolabe catalogue.
     """
     path = Path(path)
+    if path.is_dir():
+        return _from_hats(path)
     if path.is_file() and _magic(path) == b"PAR1":
         return _from_parquet(path)
     with opened(path) as file:
@@ -103,6 +123,8 @@ def check_suffix(path: str | Path) -> Path:
             expected=f"a catalogue name that ends in {' or '.join(SUFFIXES)}",
             found=repr(path.suffix),
         )
+    if path.suffix == ".hats":
+        check_hats(path)
     return path
 
 
@@ -150,6 +172,7 @@ def arrow_table(table: Table, metadata: Mapping[bytes, bytes]) -> pa.Table:
         values = np.asarray(column)
         array = pa.array(values.astype(values.dtype.newbyteorder("=")))
         description = {"unit": str(column.unit or ""), "description": column.description or ""}
+        description["ucd"] = ucd_of(column.name)
         fields.append(pa.field(column.name, array.type, metadata=description))
         arrays.append(array)
         if values.dtype.kind == "U":  # astropy cannot know the width otherwise
@@ -175,6 +198,8 @@ def _votable_header(table: Table) -> bytes:
             attributes["arraysize"] = str(max(column.dtype.itemsize // 4, 1))
         if column.unit:
             attributes["unit"] = str(column.unit)
+        if ucd_of(column.name):
+            attributes["ucd"] = ucd_of(column.name)
         field = ElementTree.SubElement(inner, "FIELD", attributes)
         ElementTree.SubElement(field, "DESCRIPTION").text = column.description or ""
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -188,10 +213,31 @@ def _from_parquet(path: Path) -> Table:
     metadata = arrow.schema.metadata or {}
     if PROVENANCE not in metadata:
         raise _no_catalogue(path, f"columns {arrow.column_names[:12]}")
-    table = Table(meta={"provenance": json.loads(metadata[PROVENANCE])})
+    return _from_arrow(arrow, metadata[PROVENANCE])
+
+
+def _from_hats(path: Path) -> Table:
+    """Rows in the order of their partitions."""
+    properties = path / path.stem / "hats.properties"
+    text = properties.read_text(encoding="utf-8") if properties.is_file() else ""
+    found = [line.partition("=")[2] for line in text.splitlines() if line.startswith(PROPERTY)]
+    if not found:
+        raise _no_catalogue(path, f"a folder without {PROPERTY} in {properties.name}")
+    try:
+        schema = pq.read_schema(properties.parent / "dataset" / "_common_metadata")
+        arrow = pads.dataset(properties.parent / "dataset", schema=schema).to_table()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(path, expected="a whole HATS catalogue", found=str(error)) from error
+    kept = [name for name in arrow.column_names if not name.startswith("_healpix")]
+    return _from_arrow(arrow.select(kept), found[0].strip())
+
+
+def _from_arrow(arrow: pa.Table, provenance: str | bytes) -> Table:
+    table = Table(meta={"provenance": json.loads(provenance)})
     for field in arrow.schema:
         values = arrow[field.name].to_numpy()
-        table[field.name] = values.astype(str) if pa.types.is_string(field.type) else values
+        text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        table[field.name] = values.astype(str) if text else values
         described = field.metadata or {}
         table[field.name].unit = described.get(b"unit", b"").decode() or None
         table[field.name].description = described.get(b"description", b"").decode() or None
@@ -216,6 +262,8 @@ def to_hdu(table: Table, provenance: str) -> fits.HDUList:
         # not by astropy, which drops dex because the FITS standard lacks it
         if column.unit:
             header.set(f"TUNIT{i}", _fits_unit(column.unit), after=f"TFORM{i}")
+        if ucd_of(column.name):
+            header.set(f"TUCD{i}", ucd_of(column.name), after=f"TFORM{i}")  # as TOPCAT has it
         if column.description:
             header.set(f"TCOMM{i}", column.description, after=f"TFORM{i}")
     # JSON may write quotes as escapes; astropy loses a long string that has "/ '" in it

@@ -18,6 +18,7 @@ from spectrolabe.catalogue.files import (
     PROVENANCE,
     WIDTH,
     arrow_table,
+    as_hats,
     atomic,
     check_suffix,
     read_catalogue,
@@ -40,7 +41,7 @@ class CatalogueWriter:
     Parameters
     ----------
     path : str or Path
-        The final catalogue, ``.parquet`` or ``.fits``.
+        The final catalogue, ``.parquet``, ``.fits`` or ``.hats``.
     provenance : Mapping
         What determines the result: model, configuration, version. Nothing that changes from one
         run to the next, such as the time, which `finish` takes.
@@ -125,9 +126,13 @@ class CatalogueWriter:
         if not parts:
             raise InputError(self.path, expected="at least one result", found="none")
         provenance = {**self._provenance, **(extra or {})}
-        if self.path.suffix == ".parquet":
+        text = to_json(provenance)
+        if self.path.suffix == ".hats":
+            with as_hats(self.path, text) as temporary:
+                _merge(parts, temporary, text.encode())
+        elif self.path.suffix == ".parquet":
             with atomic(self.path) as temporary:
-                _merge(parts, temporary, to_json(provenance).encode())
+                _merge(parts, temporary, text.encode())
         else:
             tables = [read_catalogue(part) for part in parts]
             write_catalogue(vstack(tables, metadata_conflicts="silent"), self.path, provenance)

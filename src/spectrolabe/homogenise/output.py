@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from astropy.table import Table
 
-from spectrolabe.catalogue.files import PROVENANCE, atomic, to_hdu, to_json
+from spectrolabe.catalogue.files import PROVENANCE, as_hats, atomic, to_hdu, to_json
+from spectrolabe.catalogue.hats import check_hats
 from spectrolabe.catalogue.schema import LABEL_FLAGS
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.corrector import Corrected
@@ -87,7 +85,7 @@ def check_output(path: str | Path) -> Path:
     if not path.absolute().parent.is_dir():
         raise InputError(path, expected="a folder that exists", found=f"no {path.parent}")
     if path.suffix == ".hats":
-        _check_hats(path)
+        check_hats(path)
     return path
 
 
@@ -135,7 +133,7 @@ def write_pieces(
     pieces : iterable of pyarrow Table
         With the same columns.
     provenance : Mapping
-        What made it, of JSON types; CSV and HATS have no place for it.
+        What made it, of JSON types; CSV has no place for it.
     position : tuple of str
         Columns by which HATS partitions.
 
@@ -148,12 +146,8 @@ def write_pieces(
     """
     path = check_output(path)
     if path.suffix == ".hats":
-        whole = path.with_name(f".{path.name}.{os.getpid()}.parquet")
-        try:
+        with as_hats(path, to_json(provenance), *position) as whole:
             _write_rows(whole, pieces, to_json(provenance))
-            _write_hats(whole, path, *position)
-        finally:
-            whole.unlink(missing_ok=True)
         return
     with atomic(path) as temporary:
         if path.suffix == ".fits":
@@ -181,43 +175,6 @@ def _write_rows(
     finally:
         if writer is not None:
             writer.close()
-
-
-def _check_hats(path: Path) -> None:
-    if importlib.util.find_spec("lsdb") is None:
-        raise InputError(
-            path,
-            expected="lsdb, which writes HATS",
-            found="no such package",
-            fix='Install it: pip install "spectrolabe[hats]".',
-        )
-    if path.exists():
-        raise InputError(
-            path, expected="no folder of that name", found="one", fix="Remove it, or name another."
-        )
-
-
-def _write_hats(source: Path, path: Path, ra: str, dec: str) -> None:
-    """Partition a Parquet file by position; the folder appears whole or not at all."""
-    import lsdb
-
-    table = pq.read_table(source)
-    for column in (ra, dec):
-        if column not in table.column_names:
-            raise InputError(
-                path,
-                expected=f"columns {ra} and {dec}, by which HATS partitions",
-                found=", ".join(table.column_names[:12]),
-                fix="Say what they are called: --columns ra=RA,dec=DEC.",
-            )
-    catalog = lsdb.from_dataframe(
-        table.to_pandas(), ra_column=ra, dec_column=dec, schema=table.schema,
-        catalog_name=path.stem,
-    )  # fmt: skip
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    catalog.write_catalog(partial, catalog_name=path.stem)
-    partial.rename(path)
 
 
 def _as_table(arrow: pa.Table) -> tuple[Table, dict[str, int]]:
