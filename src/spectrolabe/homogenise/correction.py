@@ -97,13 +97,15 @@ class LabelCorrection:
     noise: Noise
     card: Mapping[str, Any]
 
-    def at(self, values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def at(self, values: NDArray, *, variances: bool = True) -> tuple[NDArray, NDArray, NDArray]:
         """Return the correction, its variance, and how much of it is supported, shapes (N,).
 
         Parameters
         ----------
         values : ndarray, shape (N, D)
             Inputs. Where one is NaN nothing but the median difference is known.
+        variances : bool
+            Without them the refits are not computed, and variances have no meaning.
         """
         known = np.isfinite(values).all(axis=1)
         value, share_ = np.full(len(values), self.zero), np.zeros(len(values))
@@ -113,8 +115,12 @@ class LabelCorrection:
         scaled = self.inputs.scaled(values[known])
         distance = self.support.distance(scaled)
         x, share = self.inputs.inside(scaled), self.support.share(distance)
-        found = self.spread * Bent.together((self.curve, *self.refits), x, share)
+        curves = (self.curve, *self.refits) if variances else (self.curve,)
+        found = self.spread * Bent.together(curves, x, share)
         value[known] += found[0]
+        share_[known] = share
+        if not variances:
+            return value, variance, share_
         again = found[1:]
         beyond = np.maximum(distance - self.support.limit, 0.0)
         lost = (1.0 - share) * self.bent * (1.0 + beyond)
@@ -122,7 +128,6 @@ class LabelCorrection:
         count = len(again)
         known_to = (count - 1) * again.var(axis=0) * (count - 1) / (count - 3)
         variance[known] = known_to + lost**2
-        share_[known] = share
         return value, variance, share_
 
 
@@ -203,24 +208,20 @@ class Correction:
         """As `LabelCorrection.at` of each label, at inputs that are themselves corrected."""
         known = {name: one for name, one in self.labels.items() if name in labels.names}
         points = {n: input_values(one.inputs.names, labels, extra) for n, one in known.items()}
-        found = {name: one.at(points[name]) for name, one in known.items()}
-        if not any(one.inputs.theirs.any() for one in known.values()):
-            return found
-        for _ in range(STEPS):
+        moved = points
+        for _ in range(STEPS if any(one.inputs.theirs.any() for one in known.values()) else 0):
+            found = {n: one.at(moved[n], variances=False)[0] for n, one in known.items()}
             moved = {
                 name: points[name] + _moves(one.inputs, found, len(labels))
                 for name, one in known.items()
             }
-            found = {name: one.at(moved[name]) for name, one in known.items()}
-        return found
+        return {name: one.at(moved[name]) for name, one in known.items()}
 
 
-def _moves(
-    inputs: Inputs, found: Mapping[str, tuple[NDArray, NDArray, NDArray]], count: int
-) -> NDArray:
+def _moves(inputs: Inputs, found: Mapping[str, NDArray], count: int) -> NDArray:
     """Return by what inputs are moved where labels are corrected, shape (N, D)."""
     zero = np.zeros(count)
-    each = [found[name][0] if name in found else zero for name in inputs.names]
+    each = [found.get(name, zero) for name in inputs.names]
     return np.asarray(np.column_stack(each) * inputs.theirs)
 
 

@@ -71,6 +71,8 @@ def write_homogenised_page(done: Homogenised, path: str | Path) -> Path:
     if enough:
         unseen = _unseen(shared, correction)
         blocks += [heading("Trends before and after")]
+        if card["true_scale"]:
+            blocks.append(paragraph(TRUE_SCALE))
         for name in names:
             drawn = _trends(name, card["inputs"], unseen)
             blocks.append(figure_block(drawn, f"{axis_name(name)}: {TRENDS}"))
@@ -92,6 +94,10 @@ def write_homogenised_page(done: Homogenised, path: str | Path) -> Path:
 TRENDS = (
     "reference less target before (grey) and after (blue), for stars that were not learnt from; "
     "medians of bins with the same number of stars, and where 68 per cent of them are"
+)
+TRUE_SCALE = (
+    "The true scale was asked for, not what the reference would say: with labels of the target, "
+    "which have noise, differences keep the slopes that noise gives them."
 )
 HAT = "three catalogues"
 METHOD_TEXT = (
