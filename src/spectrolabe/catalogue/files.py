@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,14 @@ def write_catalogue(table: Table, path: str | Path, provenance: Mapping[str, Any
             to_hdu(table, text).writeto(temporary, checksum=True)
 
 
-def read_catalogue(path: str | Path) -> Table:
+def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
     """Read a catalogue written by `write_catalogue`, whatever it is called.
+
+    Parameters
+    ----------
+    path : str or Path
+    correlations : bool
+        With the columns ``rho_<label>_<label>``, most of a catalogue of many labels.
 
     Returns
     -------
@@ -82,11 +88,11 @@ def read_catalogue(path: str | Path) -> Table:
     """
     path = Path(path)
     if path.is_file() and _magic(path) == b"PAR1":
-        return _from_parquet(path)
+        return _from_parquet(path, correlations)
     with opened(path) as file:
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
-        return _from_hdu(path, file.hdus[EXTENSION])
+        return _from_hdu(path, file.hdus[EXTENSION], correlations)
 
 
 def _magic(path: Path) -> bytes:
@@ -180,9 +186,14 @@ def _votable_header(table: Table) -> bytes:
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _from_parquet(path: Path) -> Table:
+def _wanted(names: Iterable[str], correlations: bool) -> list[str]:
+    return [name for name in names if correlations or not name.startswith("rho_")]
+
+
+def _from_parquet(path: Path, correlations: bool) -> Table:
     try:
-        arrow = pq.read_table(path)
+        names = _wanted(pq.read_schema(path).names, correlations)
+        arrow = pq.read_table(path, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole Parquet file", found=str(error)) from error
     metadata = arrow.schema.metadata or {}
@@ -233,11 +244,14 @@ def _fits_unit(unit: u.UnitBase) -> str:
         return str(unit)
 
 
-def _from_hdu(path: Path, hdu: fits.BinTableHDU) -> Table:
+def _from_hdu(path: Path, hdu: fits.BinTableHDU, correlations: bool) -> Table:
     if PROVENANCE_CARD not in hdu.header:
         raise _no_catalogue(path, f"a table without {PROVENANCE_CARD}")
     table = Table(meta={"provenance": json.loads(hdu.header[PROVENANCE_CARD])})
+    wanted = set(_wanted(hdu.columns.names, correlations))
     for i, name in enumerate(hdu.columns.names, start=1):
+        if name not in wanted:
+            continue
         values = np.asarray(hdu.data[name])
         native = values.astype(values.dtype.newbyteorder("="))
         table[name] = native.astype(str) if native.dtype.kind == "S" else native
