@@ -131,8 +131,9 @@ def clusters_section(done: Validated) -> list[str]:
     blocks = [
         paragraph(
             "Members less the mean of their cluster, a row a star. Dispersion is what errors do "
-            "not explain; the slope is with the catalogue's Teff, each cluster with a mean of its "
-            "own. Labels that stars change as they age (Li, C, N) may differ for good reasons."
+            "not explain, 0 where they are larger than the scatter; the slope is with the "
+            "catalogue's Teff, each cluster with a mean of its own. Labels that stars "
+            "change as they age (Li, C, N) may differ for good reasons."
         ),
         figure_block(
             drawn.lines(dispersion, "dispersion", "dispersion beyond errors [dex]", 0.5),

@@ -129,7 +129,7 @@ class Judged:
     verdict : str
         ``pass``, ``warn``, ``fail``, or ``few`` where it is of too few to say.
     where : str
-        Which pair of surveys, of the worst of several.
+        The survey, or the pair of surveys that is the worst of several; empty for all together.
     """
 
     label: str
@@ -154,6 +154,7 @@ def judge(
     value, error : float
     count : int
     where : str
+        See `Judged`.
     """
     rule = CRITERIA[criterion]
     verdict = "fail"

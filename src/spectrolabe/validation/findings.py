@@ -98,6 +98,7 @@ class Findings:
     binaries : list of Agreement
     worst : list of Worst
     summary : list of Judged
+        Of all surveys together, and of each.
     """
 
     counts: dict[str, Counts]
@@ -110,6 +111,13 @@ class Findings:
     binaries: list[Agreement] = field(default_factory=list)
     worst: list[Worst] = field(default_factory=list)
     summary: list[Judged] = field(default_factory=list)
+
+    def judged(self, survey: str = "") -> list[Judged]:
+        """Return the summary of a survey, or of all together and their pairs."""
+        if survey:
+            return [one for one in self.summary if one.where == survey]
+        of_pairs = ("survey_offset", "survey_width")
+        return [one for one in self.summary if not one.where or one.criterion in of_pairs]
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers as JSON has them, null where there is none."""
@@ -240,30 +248,30 @@ def describe(rows: Rows, name: str) -> Described:
 
 def _judged(found: Findings) -> list[Judged]:
     judged: list[Judged] = []
-    for one in found.recovered.get(EVERY, []):
-        judged += _judged_recovered(one)
-    judged += [_width("repeats", one) for one in found.repeats.get(EVERY, [])]
+    for key, several in found.recovered.items():
+        for one in several:
+            judged += _judged_recovered(one, "" if key == EVERY else key)
+    for key, pairs in found.repeats.items():
+        judged += [_width("repeats", one, "" if key == EVERY else key) for one in pairs]
     judged += _judged_surveys(found.surveys)
     for c in found.clusters:
         judged += [
             judge("dispersion", c.label, c.dispersion, c.e_dispersion, c.members),
-            judge("trend", c.label, c.trend, c.e_trend, c.members if np.isfinite(c.trend) else 0),
+            judge("trend", c.label, c.trend, c.e_trend, c.members),
         ]
     judged += [_width("binaries", one) for one in found.binaries]
     return judged
 
 
-def _judged_recovered(one: Recovered) -> list[Judged]:
-    stars = one.stars
+def _judged_recovered(one: Recovered, where: str) -> list[Judged]:
     values = {
         "bias": (one.bias / one.error, one.e_bias / one.error),
         "pull_width": (one.pull_width, one.e_pull_width),
-        **{
-            key: (getattr(one, key), error_of_fraction(getattr(one, key), stars))
-            for key in ("coverage_68", "coverage_95", "beyond_5")
-        },
     }
-    return [judge(key, one.label, *pair, stars) for key, pair in values.items()]
+    for key in ("coverage_68", "coverage_95", "beyond_5"):
+        share = getattr(one, key)
+        values[key] = share, error_of_fraction(share, one.stars)
+    return [judge(key, one.label, *pair, one.stars, where) for key, pair in values.items()]
 
 
 def _width(criterion: str, one: Agreement, where: str = "") -> Judged:

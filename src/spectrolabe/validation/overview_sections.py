@@ -68,7 +68,7 @@ def _of(provenance: Mapping[str, object], key: str) -> str:
 
 
 def summary_section(done: Validated) -> list[str]:
-    judged = done.found.summary
+    judged = done.found.judged()
     shown = [key for key in CRITERIA if any(one.criterion == key for one in judged)]
     if not shown:
         return [
@@ -86,6 +86,12 @@ def summary_section(done: Validated) -> list[str]:
         ),
         _judged_table(done.rows.names, shown, judged),
     ]
+    for survey in done.rows.surveys:
+        of_survey = done.found.judged(survey)
+        own = [key for key in shown if any(one.criterion == key for one in of_survey)]
+        if own:
+            table = _judged_table(done.rows.names, own, of_survey)
+            blocks.append(folded(f"{survey} alone", [table]))
     rules = [
         [rule.title, _range(rule.passes), _range(rule.warns), rule.reason]
         for rule in (CRITERIA[key] for key in shown)

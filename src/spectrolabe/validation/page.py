@@ -67,7 +67,8 @@ tr.own td { font-weight: 600; }
 tr.first td { border-top: 2px solid var(--soft); }
 summary { cursor: pointer; padding: .4rem 0; color: #1f618d; }
 th { white-space: normal; vertical-align: bottom; }
-th.text, td.text { text-align: left; white-space: normal; min-width: 20rem; }
+th.text, td.text { text-align: left; white-space: normal; min-width: 20rem;
+  overflow-wrap: anywhere; }
 td.pass { background: #e3f2e6; }
 td.warn { background: #fdf0cd; }
 td.fail { background: #f9d9d5; }

@@ -17,7 +17,7 @@ from spectrolabe.validation.metrics import evaluate
 __all__ = ["BINS", "Recovered", "Worst", "pulls", "recover", "worst_rows"]
 
 BINS = 10  # of the PIT
-WORST = 20
+WORST, OF_LABEL = 20, 3  # rows that are listed, and of them of one label
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,24 @@ def recover(rows: Rows, truth: Truth, name: str, use: NDArray) -> Recovered:
 
 
 def worst_rows(rows: Rows, truth: Truth, most: int = WORST) -> list[Worst]:
-    """Return the good rows with the largest pulls, each with the label that is farthest off."""
+    """Return the good rows with the largest pulls, each with the label that is farthest off.
+
+    At most three are of one label, or the list would often be of the worst label alone.
+    """
     names = truth.labels.names
     pull = np.stack([pulls(rows, truth, name)[0] for name in names], axis=1)
     size = np.where(rows.bad[:, None] | ~np.isfinite(pull), -1.0, np.abs(pull))
     label = size.argmax(axis=1)
     largest = size[np.arange(len(rows)), label]
-    order = [int(i) for i in np.argsort(-largest, kind="stable")[:most] if largest[i] >= 0]
-    return [_worst(rows, truth, i, names[label[i]], float(pull[i, label[i]])) for i in order]
+    found: list[Worst] = []
+    counts = np.zeros(len(names), dtype=int)
+    for i in np.argsort(-largest, kind="stable").tolist():
+        if len(found) == most or largest[i] < 0:
+            break
+        counts[label[i]] += 1
+        if counts[label[i]] <= OF_LABEL:
+            found.append(_worst(rows, truth, i, names[label[i]], float(pull[i, label[i]])))
+    return found
 
 
 def _worst(rows: Rows, truth: Truth, i: int, name: str, pull: float) -> Worst:

@@ -152,7 +152,12 @@ def worst_section(done: Validated) -> list[str]:
         "spectra",
     )
     blocks = [
-        table_block(head, cells, "The rows with the largest pulls, each with its worst label")
+        table_block(
+            head,
+            cells,
+            "The rows with the largest pulls, each with its worst label, three of a label at most",
+            marks=[[""] * (len(head) - 1) + ["text"]] * len(cells),
+        )
     ]
     figure, notes = worst_spectra(worst, done.truth, done.spectra)
     if figure is not None:

@@ -42,8 +42,9 @@ class ValidationReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many numbers pass, warn, fail, or are of too few stars."""
-        return {v: sum(one.verdict == v for one in self.found.summary) for v in VERDICTS}
+        """How many numbers of all surveys together pass, warn, fail, or are of too few stars."""
+        judged = self.found.judged()
+        return {v: sum(one.verdict == v for one in judged) for v in VERDICTS}
 
 
 def validate(
