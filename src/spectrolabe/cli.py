@@ -774,6 +774,59 @@ def homogenise(
         console.print(f"report: {write_homogenised_page(found, report)}")
 
 
+@app.command()
+def validate(
+    catalogues: Annotated[
+        list[Path], typer.Argument(metavar="CATALOGUE", help="Of predict or fit; one or several.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="REPORT", help="Page to write: .html")
+    ] = Path("validation.html"),
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="True labels by star_id or spectrum_id."),
+    ] = None,
+    clusters: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="Open clusters: star_id and cluster.")
+    ] = None,
+    binaries: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Wide binaries: star_id_1 and star_id_2."),
+    ] = None,
+    spectra: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Where spectra of the worst cases are looked for."),
+    ] = None,
+) -> None:
+    """Say how far catalogues can be believed: a page of figures, and its numbers as JSON.
+
+    Without a table beside it a catalogue is compared with itself: stars with several rows, and
+    stars that several surveys have.
+
+    Example: [bold]spectrolabe validate catalogue.parquet --truth sky/truth.parquet[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.validation.validate import validate as run
+
+    report = run(
+        catalogues,
+        output,
+        truth=truth,
+        clusters=clusters,
+        binaries=binaries,
+        spectra=spectra or (),
+        command=" ".join(["spectrolabe", *sys.argv[1:]]),
+    )
+    counts = report.counts
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"{report.rows} rows of {report.stars} stars: {counts['pass']} numbers pass, "
+        f"{counts['warn']} warn, {counts['fail']} fail, {counts['few']} are of too few stars"
+    )
+    console.print(f"report: {report.page}, numbers: {report.numbers}")
+
+
 LEARNING = (
     *("method", "order", "smooth", "true_scale", "inputs", "seed", "sky", "epochs"),
     *("reference_columns", "bad", "id"),

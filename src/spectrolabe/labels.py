@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError, unknown_name
 
-__all__ = ["LABELS", "Label", "LabelScale", "Labels", "label", "read_only"]
+__all__ = ["ELEMENTS", "LABELS", "Label", "LabelScale", "Labels", "label", "read_only"]
 
 ELEMENTS = (
     "Li", "C", "N", "O", "Na", "Mg", "Al", "Si", "P", "S", "K", "Ca",

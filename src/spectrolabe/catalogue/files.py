@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,14 @@ def as_hats(path: Path, provenance: str, ra: str = "ra", dec: str = "dec") -> It
         temporary.unlink(missing_ok=True)
 
 
-def read_catalogue(path: str | Path) -> Table:
+def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
     """Read a catalogue written by `write_catalogue`, whatever it is called.
+
+    Parameters
+    ----------
+    path : str or Path
+    correlations : bool
+        With the columns ``rho_<label>_<label>``, most of a catalogue of many labels.
 
     Returns
     -------
@@ -100,13 +106,13 @@ def read_catalogue(path: str | Path) -> Table:
     """
     path = Path(path)
     if path.is_dir():
-        return _from_hats(path)
+        return _from_hats(path, correlations)
     if path.is_file() and _magic(path) == b"PAR1":
-        return _from_parquet(path)
+        return _from_parquet(path, correlations)
     with opened(path) as file:
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
-        return _from_hdu(path, file.hdus[EXTENSION])
+        return _from_hdu(path, file.hdus[EXTENSION], correlations)
 
 
 def _magic(path: Path) -> bytes:
@@ -205,9 +211,14 @@ def _votable_header(table: Table) -> bytes:
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _from_parquet(path: Path) -> Table:
+def _wanted(names: Iterable[str], correlations: bool) -> list[str]:
+    return [name for name in names if correlations or not name.startswith("rho_")]
+
+
+def _from_parquet(path: Path, correlations: bool) -> Table:
     try:
-        arrow = pq.read_table(path)
+        names = _wanted(pq.read_schema(path).names, correlations)
+        arrow = pq.read_table(path, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole Parquet file", found=str(error)) from error
     metadata = arrow.schema.metadata or {}
@@ -216,7 +227,7 @@ def _from_parquet(path: Path) -> Table:
     return _from_arrow(arrow, metadata[PROVENANCE])
 
 
-def _from_hats(path: Path) -> Table:
+def _from_hats(path: Path, correlations: bool) -> Table:
     """Rows in the order of their partitions."""
     properties = path / path.stem / "hats.properties"
     text = properties.read_text(encoding="utf-8") if properties.is_file() else ""
@@ -225,11 +236,11 @@ def _from_hats(path: Path) -> Table:
         raise _no_catalogue(path, f"a folder without {PROPERTY} in {properties.name}")
     try:
         schema = pq.read_schema(properties.parent / "dataset" / "_common_metadata")
-        arrow = pads.dataset(properties.parent / "dataset", schema=schema).to_table()
+        kept = [n for n in _wanted(schema.names, correlations) if not n.startswith("_healpix")]
+        arrow = pads.dataset(properties.parent / "dataset", schema=schema).to_table(columns=kept)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole HATS catalogue", found=str(error)) from error
-    kept = [name for name in arrow.column_names if not name.startswith("_healpix")]
-    return _from_arrow(arrow.select(kept), found[0].strip())
+    return _from_arrow(arrow, found[0].strip())
 
 
 def _from_arrow(arrow: pa.Table, provenance: str | bytes) -> Table:
@@ -281,11 +292,14 @@ def _fits_unit(unit: u.UnitBase) -> str:
         return str(unit)
 
 
-def _from_hdu(path: Path, hdu: fits.BinTableHDU) -> Table:
+def _from_hdu(path: Path, hdu: fits.BinTableHDU, correlations: bool) -> Table:
     if PROVENANCE_CARD not in hdu.header:
         raise _no_catalogue(path, f"a table without {PROVENANCE_CARD}")
     table = Table(meta={"provenance": json.loads(hdu.header[PROVENANCE_CARD])})
+    wanted = set(_wanted(hdu.columns.names, correlations))
     for i, name in enumerate(hdu.columns.names, start=1):
+        if name not in wanted:
+            continue
         values = np.asarray(hdu.data[name])
         native = values.astype(values.dtype.newbyteorder("="))
         table[name] = native.astype(str) if native.dtype.kind == "S" else native

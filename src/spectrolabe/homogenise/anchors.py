@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.labels import LABELS, Labels, read_only
-from spectrolabe.surveys.files import read_table
+from spectrolabe.surveys.files import column_numbers, column_text, read_table
 
 __all__ = ["KINDS", "Anchors", "read_anchors"]
 
@@ -179,36 +179,21 @@ def read_anchors(path: str | Path) -> Anchors:
             fix="Without errors a reference star cannot be weighed against a binary.",
         )
     try:
-        values = [_numbers(table, name) for name in names]
-        sigma = [_numbers(table, f"e_{name}") for name in names]
+        values = [column_numbers(table, name) for name in names]
+        sigma = [column_numbers(table, f"e_{name}") for name in names]
         shape = (len(names), len(table))
-        star_id = _text(table, "star_id")
+        star_id = column_text(table, "star_id")
         stacked = np.reshape(values, shape).T, np.reshape(sigma, shape).T
         _check_range(tuple(names), stacked[0], star_id)
         return Anchors(
-            _text(table, "group"), _text(table, "kind"), Labels(tuple(names), *stacked, star_id)
+            column_text(table, "group"),
+            column_text(table, "kind"),
+            Labels(tuple(names), *stacked, star_id),
         )
     except InputError as error:
         raise InputError(
             f"{path}: {error.where}", expected=error.expected, found=error.found, fix=error.fix
         ) from error
-
-
-def _numbers(table: Table, name: str) -> NDArray:
-    column = np.ma.asarray(table[name])
-    missing = np.ma.getmaskarray(column)
-    values = np.full(column.shape, np.nan)
-    try:
-        values[~missing] = np.asarray(column.data[~missing]).astype(float)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"column {name}", expected="numbers", found=str(error)) from error
-    return values
-
-
-def _text(table: Table, name: str) -> NDArray:
-    column = np.ma.asarray(table[name])
-    values = np.asarray(np.ma.filled(column.astype(object), ""))
-    return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values], dtype=str)
 
 
 def _check_range(names: tuple[str, ...], values: NDArray, stars: NDArray) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 
-__all__ = ["SurveyFile", "opened", "read_table"]
+__all__ = ["SurveyFile", "column_numbers", "column_text", "opened", "read_table"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 PLAIN_FORMATS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -306,3 +306,29 @@ def read_table(path: str | Path, extension: int | str = 1) -> Table:
                 path, expected=f"a table in HDU {extension}", found=f"HDUs {file.extensions}"
             )
         return Table.read(file.hdus, hdu=extension, unit_parse_strict="silent")
+
+
+def column_numbers(table: Table, name: str) -> NDArray:
+    """Return a column as float64, NaN where it is masked or empty.
+
+    Raises
+    ------
+    InputError
+        If it holds something else.
+    """
+    column = np.ma.asarray(table[name])
+    missing = np.ma.getmaskarray(column)
+    values = np.full(column.shape, np.nan)
+    try:
+        values[~missing] = np.asarray(column.data[~missing]).astype(float)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"column {name}", expected="numbers", found=str(error)) from error
+    return values
+
+
+def column_text(table: Table, name: str) -> NDArray:
+    """Return a column as text without blanks at the ends, empty where it is masked or null."""
+    column = np.ma.asarray(table[name])
+    values = np.asarray(np.ma.filled(column.astype(object), ""))
+    text = [v.decode() if isinstance(v, bytes) else "" if v is None else str(v) for v in values]
+    return np.char.strip(np.array(text, dtype=str))

@@ -18,10 +18,12 @@ from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import open_store
 from spectrolabe.surveys import read
 from spectrolabe.validation import figures
+from spectrolabe.validation.figures import short_name
 from spectrolabe.validation.metrics import LabelMetrics
 from spectrolabe.validation.page import (
     figure_block,
     heading,
+    number,
     paragraph,
     table_block,
     write_page,
@@ -135,7 +137,7 @@ def _introduction(
 
 def _numbers(metrics: Metrics, names: tuple[str, ...]) -> list[str]:
     limits = ", ".join(
-        f"{OUTLIERS.get(n, OUTLIER):g} {LABELS[n].unit} in {_short(n)}" for n in names
+        f"{OUTLIERS.get(n, OUTLIER):g} {LABELS[n].unit} in {short_name(n)}" for n in names
     )
     blocks = [
         heading("How well the truth was recovered"),
@@ -163,11 +165,6 @@ def _numbers(metrics: Metrics, names: tuple[str, ...]) -> list[str]:
 def _cells(row: LabelMetrics) -> list[str]:
     digits = 0 if row.unit == "K" else 3
 
-    def number(value: float, decimals: int) -> str:
-        if not np.isfinite(value):
-            return "–"
-        return f"{value:.{decimals}f}".replace("-", "−")
-
     return [
         str(row.stars),
         number(row.bias, digits),
@@ -180,7 +177,11 @@ def _cells(row: LabelMetrics) -> list[str]:
 
 def _drawn(stars: Mapping[str, Compared], names: tuple[str, ...]) -> list[str]:
     pairs, numbers = figures.paired(stars)
-    head = ["pair", "stars", *(f"{_short(n)}: {w}" for n in names for w in ("median", "spread"))]
+    head = [
+        "pair",
+        "stars",
+        *(f"{short_name(n)}: {w}" for n in names for w in ("median", "spread")),
+    ]
     digits = [0 if LABELS[n].unit == "K" else 3 for n in names for _ in range(2)]
     rows = [
         [
@@ -239,7 +240,7 @@ def _examples(run: Path, stars: Mapping[str, Compared], truth: Table) -> list[st
         i = int(order[0])
         spectra[survey] = _spectra_of(run, survey, str(one.truth.star_id[i]), truth)
         values = ", ".join(
-            f"{_short(n)} {_value(one.estimate[n][i], n)} ({_value(one.truth[n][i], n)})"
+            f"{short_name(n)} {_value(one.estimate[n][i], n)} ({_value(one.truth[n][i], n)})"
             for n in one.truth.names
         )
         titles[survey] = f"{survey}, S/N {one.snr[i]:.0f}: {values}"
@@ -260,11 +261,6 @@ def _spectra_of(run: Path, survey: str, star: str, truth: Table) -> list[Spectru
     paths = dict.fromkeys(str(path) for path in rows["path"])
     found = [s for path in paths for s in read(run / "test" / path) if s.spectrum_id in wanted]
     return [s for s in found if not s.meta.get("alternative")]
-
-
-def _short(name: str) -> str:
-    """A label without its unit."""
-    return figures.axis_name(name).split(" [")[0]
 
 
 def _value(value: NDArray, name: str) -> str:

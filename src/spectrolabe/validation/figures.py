@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from spectrolabe.labels import LABELS
+from spectrolabe.labels import ELEMENTS, LABELS
 from spectrolabe.spectra import Spectrum
 from spectrolabe.validation.metrics import mad
 from spectrolabe.validation.truth import Compared
@@ -21,6 +21,7 @@ __all__ = [
     "kiel_diagrams",
     "one_to_one",
     "paired",
+    "short_name",
     "spectra_of_surveys",
 ]
 
@@ -33,7 +34,15 @@ COLOURS = {
     "sdss_boss": "#7b5141",
 }
 OTHER = "#444444"
-NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]", "mg_fe": "[Mg/Fe]"}
+NAMES = {
+    "teff": "Teff",
+    "logg": "log g",
+    "fe_h": "[Fe/H]",
+    "m_h": "[M/H]",
+    "alpha_m": "[α/M]",
+    "alpha_fe": "[α/Fe]",
+    **{f"{x.lower()}_fe": f"[{x}/Fe]" for x in ELEMENTS},
+}
 POINT = {"s": 7, "linewidths": 0, "alpha": 0.7}
 BINS = 5
 
@@ -46,7 +55,12 @@ def colour_of(survey: str) -> str:
 def axis_name(label: str) -> str:
     """Return a label as astronomers write it, with its unit."""
     unit = LABELS[label].unit
-    return f"{NAMES.get(label, label)}{f' [{unit}]' if unit else ''}"
+    return f"{short_name(label)}{f' [{unit}]' if unit else ''}"
+
+
+def short_name(label: str) -> str:
+    """Return a label as astronomers write it, without its unit."""
+    return NAMES.get(label, label)
 
 
 def kiel_diagrams(stars: Mapping[str, Compared]) -> Figure:
@@ -214,28 +228,28 @@ def _common(one: Compared, other: Compared) -> tuple[NDArray, NDArray]:
 def spectra_of_surveys(
     spectra: Mapping[str, Sequence[Spectrum]], titles: Mapping[str, str]
 ) -> Figure:
-    """Draw one star of each survey as its files have it.
+    """Draw one star in each panel as its files have it.
 
     Parameters
     ----------
     spectra : mapping of str to sequence of Spectrum
-        By survey; several for several arms.
+        By survey or any other key; several for several arms.
     titles : mapping of str to str
         What to write into the panels.
     """
     figure = Figure(figsize=(10, 1.75 * len(spectra) + 0.4), layout="constrained")
     axes = figure.subplots(len(spectra), 1, squeeze=False)[:, 0]
-    for ax, (survey, arms) in zip(axes, spectra.items(), strict=True):
+    for ax, (key, arms) in zip(axes, spectra.items(), strict=True):
         scale = np.median(np.concatenate([arm.flux[arm.good] for arm in arms]))
         values = []
         for arm in arms:
             flux = np.where(arm.good, arm.flux, np.nan) / scale
-            ax.plot(arm.wavelength, flux, color=colour_of(survey), lw=0.5)
+            ax.plot(arm.wavelength, flux, color=colour_of(arm.survey), lw=0.5)
             values.append(flux)
         low, high = np.nanquantile(np.concatenate(values), [0.002, 0.998])
         edge = 0.1 * (high - low)
         ax.set_ylim(min(0.0, low - edge), high + 4 * edge)
-        ax.text(0.01, 0.95, titles[survey], transform=ax.transAxes, va="top", fontsize=9)
+        ax.text(0.01, 0.95, titles[key], transform=ax.transAxes, va="top", fontsize=9)
         ax.set_ylabel("flux")
         ax.margins(x=0.01)
     axes[-1].set_xlabel("vacuum wavelength [Å]")

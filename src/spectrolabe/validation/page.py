@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spectrolabe.errors import InputError
 from spectrolabe.models.files import write_file
@@ -16,7 +18,19 @@ from spectrolabe.models.files import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure_block", "heading", "paragraph", "table_block", "write_page"]
+__all__ = [
+    "contents",
+    "decimals",
+    "figure_block",
+    "folded",
+    "heading",
+    "number",
+    "paragraph",
+    "percent",
+    "table_block",
+    "with_error",
+    "write_page",
+]
 
 DPI = 110
 PAGE = Template("""<!DOCTYPE html>
@@ -33,7 +47,9 @@ body { margin: 0 auto; max-width: 66rem; padding: 1rem; color: var(--ink); backg
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-top: 1px solid var(--line);
   padding-top: 1.2rem; }
-p { max-width: 46rem; margin: .6rem 0; }
+p { max-width: 46rem; margin: .6rem 0; overflow-wrap: anywhere; }
+nav { columns: 15rem; margin: 1rem 0; }
+nav a { display: block; padding: .15rem 0; color: #1f618d; }
 figure { margin: 1rem 0; }
 figure > div { overflow-x: auto; }
 img { width: 100%; height: auto; display: block; }
@@ -49,6 +65,13 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0; ba
 th:first-child { background: var(--head); }
 tr.own td { font-weight: 600; }
 tr.first td { border-top: 2px solid var(--soft); }
+summary { cursor: pointer; padding: .4rem 0; color: #1f618d; }
+th { white-space: normal; vertical-align: bottom; }
+th.text, td.text { text-align: left; white-space: normal; min-width: 20rem;
+  overflow-wrap: anywhere; }
+td.pass { background: #e3f2e6; }
+td.warn { background: #fdf0cd; }
+td.fail { background: #f9d9d5; }
 </style>
 </head>
 <body>
@@ -59,9 +82,42 @@ $body
 """)
 
 
-def heading(text: str) -> str:
-    """Return a heading of a section."""
-    return f"<h2>{escape(text)}</h2>"
+def heading(text: str, key: str = "") -> str:
+    """Return a heading of a section; ``key`` is what `contents` leads to."""
+    name = f' id="{escape(key)}"' if key else ""
+    return f"<h2{name}>{escape(text)}</h2>"
+
+
+def contents(sections: Mapping[str, str]) -> str:
+    """Return a list of sections, titles by the keys of their headings."""
+    links = (f'<a href="#{escape(key)}">{escape(text)}</a>' for key, text in sections.items())
+    return f"<nav>{''.join(links)}</nav>"
+
+
+def number(value: float, digits: int) -> str:
+    """Return a number with so many decimals; a dash where there is none."""
+    return f"{value:.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent; a dash where there is none."""
+    return f"{number(100 * share, 1)} %" if np.isfinite(share) else "–"
+
+
+def with_error(value: float, error: float, digits: int) -> str:
+    """Return a number with its standard error; a dash where there is none."""
+    return f"{number(value, digits)} ± {number(error, digits)}" if np.isfinite(value) else "–"
+
+
+def decimals(unit: str) -> int:
+    """Return how many decimals a label of this unit is shown with."""
+    return {"K": 1, "dex": 3, "mag": 3}.get(unit, 2)
+
+
+def folded(title: str, blocks: Sequence[str]) -> str:
+    """Return blocks that are hidden until the reader asks for them."""
+    inner = "\n".join(blocks)
+    return f"<details><summary>{escape(title)}</summary>\n{inner}\n</details>"
 
 
 def paragraph(text: str) -> str:
@@ -75,6 +131,7 @@ def table_block(
     caption: str = "",
     *,
     classes: Sequence[str] = (),
+    marks: Sequence[Sequence[str]] = (),
 ) -> str:
     """Return a table that scrolls by itself where it is wider than the screen.
 
@@ -85,6 +142,8 @@ def table_block(
     caption : str
     classes : sequence of str
         One for each row: ``own`` makes it bold, ``first`` draws a line above; may be empty.
+    marks : sequence of sequence of str
+        One for each cell: ``pass``, ``warn`` and ``fail`` colour it, ``text`` lets it wrap.
     """
     for row in rows:
         if len(row) != len(head):
@@ -92,15 +151,22 @@ def table_block(
                 "table", expected=f"{len(head)} cells a row", found=f"{len(row)}: {row}"
             )
 
-    def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
-        inner = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    def line(cells: Sequence[str], tag: str, kind: str = "", mark: Sequence[str] = ()) -> str:
+        names = [f' class="{name}"' if name else "" for name in mark or [""] * len(cells)]
+        inner = "".join(
+            f"<{tag}{name}>{escape(cell)}</{tag}>" for cell, name in zip(cells, names, strict=True)
+        )
         return f'<tr class="{kind}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
 
     kinds = list(classes) or [""] * len(rows)
-    body = "\n".join(line(row, "td", kind) for row, kind in zip(rows, kinds, strict=True))
+    left = ["text" if mark == "text" else "" for mark in marks[0]] if marks else []
+    every = list(marks) or [()] * len(rows)
+    body = "\n".join(
+        line(row, "td", kind, mark) for row, kind, mark in zip(rows, kinds, every, strict=True)
+    )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (
-        f'<div class="wide"><table>{above}<thead>{line(head, "th")}</thead>\n'
+        f'<div class="wide"><table>{above}<thead>{line(head, "th", mark=left)}</thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
 
