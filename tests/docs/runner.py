@@ -136,7 +136,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run(page, Path(folder))
             for figure in figures(page.read_text(encoding="utf-8")):
-                shutil.copy(Path(folder, figure), page.parent / "figures" / figure)
+                if (made := Path(folder, figure)).is_file():  # others are drawn by hand
+                    shutil.copy(made, page.parent / "figures" / figure)
 
 
 if __name__ == "__main__":
