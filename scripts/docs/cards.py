@@ -48,7 +48,9 @@ def pages(root: Path) -> dict[str, str]:
     found = {f"models/{name}.md": _page(name, card) for name, card in cards.items()}
     rows = [f"| [{name}]({name}.md) | {KINDS[card['format']][0]} |" for name, card in cards.items()]
     head = ["# Released models", "", "They travel with the package. Every model says on its card"]
-    head += ["what it reads, what it gives, what it was trained on, and how far off it was on stars"]
+    head += [
+        "what it reads, what it gives, what it was trained on, and how far off it was on stars"
+    ]
     head += ["that it had not seen; these pages are made of the cards.", "", "| model | |"]
     found["models/index.md"] = "\n".join([*head, "|---|---|", *rows, ""])
     return found
@@ -60,9 +62,9 @@ def _page(name: str, card: Card) -> str:
     parts = [f"# {name}", "", f"{kind}.", "", "```", use, "```", ""]
     for title, lines in (
         ("What it reads", _reads(card)),
-        ("What it gives", _gives(card)),
         ("What it was trained on", _trained(card)),
         ("On stars that it had not seen", _unseen(card)),
+        ("What it gives", _gives(card)),
         ("What it is", _what(card)),
     ):
         parts += [f"## {title}", "", *lines, ""] if lines else []
@@ -71,7 +73,7 @@ def _page(name: str, card: Card) -> str:
 
 
 def _reads(card: Card) -> list[str]:
-    found = [card["input"] + "."] if "input" in card else []
+    found = [_sentence(card["input"])] if "input" in card else []
     data = card.get("training_data", {})
     ranges = data.get("wavelength_ranges") or (
         [data["wavelength_range"]] if "wavelength_range" in data else []
@@ -99,12 +101,12 @@ def _reads(card: Card) -> list[str]:
 def _gives(card: Card) -> list[str]:
     if "outputs" in card:
         scales = [f"- `{name}`: {text}" for name, text in card.get("age_scales", {}).items()]
-        return [card["outputs"] + ". Scales:", "", *scales]
+        return [_sentence(card["outputs"]) + " Scales:", "", *scales]
     ranges = card.get("training_data", {}).get("label_range", {})
     if ranges:
         spread = card["training_data"].get("label_spread", {})
         rows = [
-            f"| `{name}` | {low:.5g} | {high:.5g} | {spread.get(name, float('nan')):.3g} |"
+            f"| `{name}` | {low:.4g} | {high:.4g} | {spread.get(name, float('nan')):.3g} |"
             for name, (low, high) in ranges.items()
         ]
         head = ["Labels with the range and the spread of those trained on:", ""]
@@ -115,14 +117,15 @@ def _gives(card: Card) -> list[str]:
 
 
 def _ranges_of(labels: Sequence[Card]) -> list[str]:
-    rows = [f"| `{one['name']}` | {one['low']:.5g} | {one['high']:.5g} |" for one in labels]
+    rows = [f"| `{one['name']}` | {one['low']:.4g} | {one['high']:.4g} |" for one in labels]
     return ["| label | from | to |", "|---|---:|---:|", *rows]
 
 
 def _trained(card: Card) -> list[str]:
     data = card.get("training_data", {})
     known = ("store", "spectra", "stars", "surveys", "real_surveys", "differential_spectra")
-    found = [f"- {key.replace('_', ' ')}: {_shown(data[key])}" for key in known if key in data]
+    told = [key for key in known if key in data and data[key] != "store"]  # that says nothing
+    found = [f"- {key.replace('_', ' ')}: {_shown(data[key])}" for key in told]
     if "grids" in data:
         listed = ", ".join(f"`{grid['name']}`" for grid in data["grids"])
         found.append(f"- grids of computed spectra: {listed}")
@@ -192,6 +195,10 @@ def _limits(card: Card) -> list[str]:
 def _range(values: Sequence[float]) -> str:
     low, high = values
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def _shown(value: Any) -> str:

@@ -9,15 +9,20 @@ __all__ = ["page"]
 
 HEAD = """# Columns of label catalogues
 
-What `spectrolabe ingest SURVEY ... --labels TABLE` reads from the label catalogue of each survey, and by which columns rows are joined to spectra. Case does not matter. The
-cuts are in [surveys](surveys.md), where the files are in [getting the files](archives.md). Written by the readers themselves.
+What `spectrolabe ingest SURVEY ... --labels TABLE` reads from the label catalogue of each survey,
+and by which columns rows are joined to spectra. Case does not matter. The cuts are in
+[surveys](surveys.md), where the files are in [getting the files](archives.md). Written by the
+readers themselves.
 """
 
 
 def page() -> str:
     """One section a survey; those with registry names share the last one."""
-    own = {name: s for name, s in SURVEYS.items() if s.label_columns["teff"][0] != "teff" or (
-        s.required_columns)}
+    own = {
+        name: s
+        for name, s in SURVEYS.items()
+        if s.label_columns["teff"][0] != "teff" or (s.required_columns)
+    }
     parts = [HEAD]
     for name, survey in own.items():
         parts += [f"## {survey.title}", "", f"`{name}`.", "", *_keys(survey), ""]
@@ -28,7 +33,11 @@ def page() -> str:
         ]
         parts.append("")
     rest = ", ".join(f"`{name}`" for name in SURVEYS if name not in own)
-    parts += ["## Registry names", "", f"{rest}: columns are the labels themselves, `teff`, `logg`,"]
+    parts += [
+        "## Registry names",
+        "",
+        f"{rest}: columns are the labels themselves, `teff`, `logg`,",
+    ]
     parts += ["`fe_h`, ... and `e_teff`, ...; see [files of your own](generic.md).", ""]
     return "\n".join(parts)
 

@@ -52,8 +52,10 @@ def _row(parameter: Any) -> str:
         if not parameter.is_flag:
             name += f" `{parameter.metavar or parameter.name.upper()}`"
     default = parameter.default
-    has_default = isinstance(default, str | int | float) and default not in (None, "", False, True)
-    shown = "needed" if parameter.required else f"`{default}`" if has_default else ""
+    has_default = isinstance(default, str | int | float) and not isinstance(default, bool)
+    shown = (
+        "needed" if parameter.required else f"`{default}`" if has_default and default != "" else ""
+    )
     return f"| {name} | {shown} | {_cell(parameter.help or '')} |"
 
 

@@ -22,7 +22,8 @@ PARTS = {  # in the order in which data flow
     "validation": "Validation",
     "config": "Configuration",
 }
-OPTIONS = "    options:\n      show_root_heading: true\n      heading_level: {level}\n"
+OPTIONS = "    options:\n      show_root_heading: true\n      heading_level: 2\n"
+SHORT = OPTIONS + "      show_root_full_path: false\n"
 
 
 def navigation() -> list[tuple[str, str]]:
@@ -39,17 +40,20 @@ def pages(root: Path) -> dict[str, str]:
         for path in sorted((source / part).rglob("*.py")):
             name = ".".join(path.relative_to(source.parent).with_suffix("").parts)
             if path.name != "__init__.py" and _exports(path):
-                text += [f"::: {name}", OPTIONS.format(level=2)]
+                text += [f"::: {name}", OPTIONS]
         found[f"reference/{part}.md"] = "\n".join(text) + "\n"
     return found
 
 
 def _public() -> str:
     text = ["# Python: the public names", ""]
-    text += ["`import spectrolabe as sl`, then `sl.read(...)`; in the order in which data flow.", ""]
+    text += [
+        "`import spectrolabe as sl`, then `sl.read(...)`; in the order in which data flow.",
+        "",
+    ]
     modules = spectrolabe._PUBLIC
     for name in spectrolabe.__all__:
-        text += [f"::: spectrolabe.{modules[name]}.{name}", OPTIONS.format(level=2)]
+        text += [f"::: spectrolabe.{modules[name]}.{name}", SHORT]
     return "\n".join(text) + "\n"
 
 

@@ -52,9 +52,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def _is_there(entry: Any, config: MkDocsConfig) -> bool:
     names = entry.values() if isinstance(entry, dict) else [entry]
-    return all(
-        name not in WRITTEN_LATER or Path(config.docs_dir, name).is_file() for name in names
-    )
+    return all(name not in WRITTEN_LATER or Path(config.docs_dir, name).is_file() for name in names)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
