@@ -2,6 +2,7 @@
 #                         stars it has not seen, and a page that compares it with the truth; no data needed
 # make demo DATA=folder   the same job on real data: spectra and labels in, a trained model and a catalogue out
 # make test               style, types, import layers and tests
+# make docs               the site of the documentation, in site/
 #
 # Each command sets up what it needs in $(VENV) first. Variables: PYTHON, VENV, RUN, WORKERS and, for example,
 # SETTINGS="training.epochs=5"; STARS without DATA; SURVEY, LABELS, SPECTRA and CONFIG with it.
@@ -20,7 +21,7 @@ SETTINGS ?=
 STARS ?=
 WORKERS ?= 2
 
-.PHONY: help demo demodata test lint types layers tests slow format
+.PHONY: help demo demodata docs test lint types layers tests slow format
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -59,6 +60,11 @@ layers: $(INSTALLED)
 # one thread a process: two processes of two threads each would wait for each other
 tests: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow'
+
+# the theme announces its successor at every build
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m slow

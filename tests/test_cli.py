@@ -190,3 +190,22 @@ def test_no_line_is_drawn_across_a_gap_between_arms(tmp_path):
 def test_the_runner_of_typer_sees_the_same(files):
     result = CliRunner().invoke(cli.app, ["read", str(Path(files) / "night1" / "spec-5.fits")])
     assert result.exit_code == 0
+
+
+def test_the_shell_completes_verbs_and_options():
+    """What bash asks for when Tab is pressed after `spectrolabe pr` and `... predict --vis`."""
+    command = Path(sys.executable).with_name("spectrolabe")
+
+    def complete(words: str, at: int) -> list[str]:
+        asked = {
+            "_SPECTROLABE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(at),
+        }
+        done = subprocess.run(
+            [command], capture_output=True, text=True, env={**os.environ, **asked}, check=True
+        )
+        return done.stdout.split()
+
+    assert complete("spectrolabe pr", 1) == ["predict"]
+    assert complete("spectrolabe predict --vis", 2) == ["--visits"]

@@ -26,7 +26,6 @@ app = typer.Typer(
     name="spectrolabe",
     help="One homogeneous catalogue of stellar labels from the spectra of any survey.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
