@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_nothing_half_written(model, folder, tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises((InputError, OSError), match=r"No space left"):
+    with pytest.raises(InputError, match=r"no space left on the disk .*what was written is kept"):
         predict(model, [folder], tmp_path / "cat.parquet")
     assert not (tmp_path / "cat.parquet").exists()
-    assert not list(tmp_path.glob("cat.parquet.parts/*"))
+    assert not list(tmp_path.glob("cat.parquet.parts/*part-*"))
