@@ -130,6 +130,10 @@ class CatalogueWriter:
         """Tell whether a part is written."""
         return self._part(number).is_file()
 
+    def rows(self, number: int) -> int:
+        """Return how many rows a part has that is written."""
+        return int(pq.read_metadata(self._part(number)).num_rows)
+
     def write(self, number: int, table: Table, bad: Bad = ()) -> None:
         """Write the results of one batch, with the checksum of each page.
 

@@ -15,7 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ class _Submission:
         from distributed import as_completed
         from distributed.comm import CommClosedError
 
-        waiting, completed = iter(shards), as_completed()
+        waiting, completed = iter(shards), as_completed(loop=self.client.loop)
         try:
             while True:
                 for shard in itertools.islice(waiting, self._room()):
@@ -172,16 +173,20 @@ class _Submission:
                     completed.add(self._submit(shard))
                 else:
                     yield made
-        except CommClosedError as error:
+        except (CommClosedError, CancelledError) as error:
             raise self._lost() from error
         finally:
-            if self.client.status == "running":
-                self.client.cancel(list(self.running))
+            with suppress(OSError):
+                if self.client.status == "running":
+                    self.client.cancel(list(self.running))
 
     def _room(self) -> int:
         """How many shards may be submitted."""
         if time.monotonic() - self._looked > PATIENCE:
-            self._most = AHEAD * max(1, len(self.client.nthreads()))
+            try:
+                self._most = AHEAD * max(1, len(self.client.nthreads()))
+            except OSError as error:
+                raise self._lost() from error
             self._looked = time.monotonic()
         return max(0, self._most - len(self.running))
 
@@ -239,7 +244,7 @@ def _make(job: Job, shard: Shard) -> Made:
     with _one_at_a_time:
         job.writer.check()
         if all(writer.has(shard.number) for writer in job.writers):
-            return Made(shard.size, 0)
+            return Made(shard.size, job.writer.rows(shard.number))
         mark = _mark(job.writer.folder / BEGUN, shard.number)
         if mark is None:
             reason = f"given up: {TRIES} processes were killed while they worked on it"

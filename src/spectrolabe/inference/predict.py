@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from astropy.table import Table, vstack
+
+from spectrolabe.errors import InputError
 from spectrolabe.inference.distributed import check_scheduler
 from spectrolabe.inference.inputs import Selection
 from spectrolabe.inference.inputs import groups_of as _groups  # noqa: F401  the name of the tests
@@ -131,7 +134,33 @@ class _Predictor:
         }
 
     def __call__(self, stars: list[list[Spectrum]], first: bool) -> Rows:
-        """Return the rows of stars, and of their neighbours."""
+        """Return the rows of stars, and of their neighbours.
+
+        Raises
+        ------
+        Exception
+            If nothing but unforeseen errors comes of several stars: the fault is not theirs.
+        """
+        try:
+            return self._rows(stars, first)
+        except (InputError, OSError):  # of the photometry, or of the machine
+            raise
+        except Exception as error:  # one star must never stop the others
+            if len(stars) == 1:
+                reason = f"cannot be predicted ({type(error).__name__}: {error})"
+                return Rows(Table(), [(stars[0][0].where, f"{stars[0][0].star_id}: {reason}")])
+            each = [self([star], False) for star in stars]
+            good = [rows for rows in each if len(rows.table)]
+            if not good:
+                raise
+            beside = [rows.beside for rows in good if rows.beside is not None]
+            return Rows(
+                vstack([rows.table for rows in good], metadata_conflicts="silent"),
+                [bad for rows in each for bad in rows.bad],
+                vstack(beside, metadata_conflicts="silent") if beside else None,
+            )
+
+    def _rows(self, stars: list[list[Spectrum]], first: bool) -> Rows:
         estimate = self.estimator.estimate(stars)
         beside = None
         if self.work.neighbours:
