@@ -35,6 +35,7 @@ DOCUMENTS = (
             "calibration",
             "distances",
             "ages",
+            "cluster",
         )
     ),
 )

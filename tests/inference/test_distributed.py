@@ -19,10 +19,12 @@ from spectrolabe.errors import InputError
 from spectrolabe.inference import distributed as module
 from spectrolabe.inference.distributed import check_scheduler
 from spectrolabe.inference.fit_run import Fitting, fit_files
+from spectrolabe.inference.inputs import Selection, Sources
 from spectrolabe.inference.neighbours import SUFFIX
 from spectrolabe.inference.predict import predict
 from spectrolabe.inference.priors import Priors
 from spectrolabe.models.checkpoint import save_estimator
+from spectrolabe.spectra.store import StoreWriter
 from tests.inference import fitted
 from tests.inference.measuring import Measuring, measure, write_store
 from tests.inference.test_predict import write_table
@@ -57,6 +59,37 @@ def serial(store, tmp_path_factory):
     """The catalogue that every other run must give."""
     folder = tmp_path_factory.mktemp("serial")
     return measure(Measuring(folder / "log"), store, folder / "cat.parquet").catalogue
+
+
+def test_shards_hold_whole_stars_and_every_input_once(store, tmp_path, monkeypatch):
+    stars, _ = made_up(np.random.default_rng(9), 7, step=2e-3)
+    with StoreWriter(tmp_path / "visits", ()) as writer:
+        for visit, i in enumerate((3, 1, 0, 3, 2, 3, 1, 3, 3)):
+            spectrum = stars[i][0].replace(spectrum_id=f"v{visit}")
+            writer.append(spectrum, values={}, file=f"{visit}.fits")
+    for i in range(5):
+        write_table(tmp_path / "spectra" / f"s{i}.ecsv", stars[i][0])
+    given = [str(tmp_path / name) for name in ("spectra", "visits")]
+    names = []
+
+    def sizes(batch, together="file"):
+        sources = Sources(Selection.of(given, None, together, False, 1), batch)
+        shards = list(sources)
+        assert [shard.number for shard in shards] == list(range(len(shards)))
+        assert sum(shard.size for shard in shards) == sources.total == 14
+        names.append(sorted(name for shard in shards for name in shard.names))
+        return [shard.size for shard in shards]
+
+    # the store by star: 0, 1 1, 2, 3 3 3 3 3
+    assert sizes(2) == [2, 2, 1, 3, 1, 5]
+    assert sizes(2, "star") == [5, 3, 1, 5]
+    assert sizes(100) == [5, 9]
+    monkeypatch.setattr("spectrolabe.inference.inputs.MANY", 2)
+    assert sizes(1) == [5, 9]  # batches of seven
+    monkeypatch.setattr("spectrolabe.inference.inputs.LARGEST", 3)
+    assert sizes(1) == [3, 2, 3, 6]
+    assert names[0] == names[-1]
+    assert len(set(names[0])) == 14
 
 
 @contextmanager

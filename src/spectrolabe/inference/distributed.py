@@ -107,7 +107,6 @@ def on_cluster(job: Job, shards: Sequence[Shard], scheduler: str) -> Iterator[Ma
     if not shards:
         return
     shutil.rmtree(job.writer.folder / BEGUN, ignore_errors=True)
-    (job.writer.folder / BEGUN).mkdir()
     good = killed = 0
     with _connected(scheduler, job.selection.workers) as client:
         for made in _Submission(client, job, scheduler).all(shards):
@@ -267,6 +266,7 @@ def _mark(folder: Path, number: int) -> Path | None:
     for attempt in range(TRIES):
         path = folder / f"{number:07d}.{attempt}"
         try:
+            folder.mkdir(exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
             continue
