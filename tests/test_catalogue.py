@@ -335,8 +335,9 @@ def test_a_truncated_catalogue_is_an_error(tmp_path, suffix):
 def test_parts_become_the_catalogue(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     writer = CatalogueWriter(path, {"model": "m"})
-    writer.append(build(3), ["a", "b", "c"])
-    writer.append(build(8, first=3), ["d"])
+    writer.begin()
+    writer.write(1, build(8, first=3))  # in any order
+    writer.write(0, build(3))
     assert not path.exists()
     assert writer.finish({"finished": "today"}) == path
     table = read_catalogue(path)
@@ -349,30 +350,36 @@ def test_parts_become_the_catalogue(tmp_path, suffix):
 
 def test_long_texts_in_a_later_part_are_whole_for_every_reader(tmp_path):
     writer = CatalogueWriter(tmp_path / "a.parquet", {})
-    writer.append(build(1), ["a"])
-    writer.append(build(1, first=10**9), ["b"])
+    writer.begin()
+    writer.write(0, build(1))
+    writer.write(1, build(1, first=10**9))
     writer.finish()
     names = Table.read(tmp_path / "a.parquet")["file"]
     assert list(names) == ["night/spec-0.fits.gz", "night/spec-1000000000.fits.gz"]
 
 
+def begun(path, *arguments):
+    writer = CatalogueWriter(path, *arguments)
+    writer.begin()
+    return writer
+
+
 def test_an_interrupted_job_goes_on(tmp_path):
     path = tmp_path / "a.parquet"
-    CatalogueWriter(path, {"model": "m"}).append(build(3), ["a", "b"])
-    again = CatalogueWriter(path, {"model": "m"})
-    assert again.done == {"a", "b"}
-    with pytest.raises(InputError, match="expected each input once, found b done before"):
-        again.append(build(3), ["b", "c"])
-    again.append(build(2, first=3), ["c"])
-    assert CatalogueWriter(path, {"model": "m"}).done == {"a", "b", "c"}
-    CatalogueWriter(path, {"model": "m"}).finish()
+    begun(path, {"model": "m"}).write(0, build(3), [("a", "unreadable")])
+    again = begun(path, {"model": "m"})
+    assert (again.done(), again.has(0), again.has(1)) == ({0}, True, False)
+    again.write(1, build(2, first=3), [("b", "too"), ("a", "unreadable")])
+    again.write(1, build(2, first=3), [("b", "too"), ("a", "unreadable")])  # by another worker
+    assert again.bad() == [("a", "unreadable"), ("b", "too")]
+    begun(path, {"model": "m"}).finish()
     assert list(read_catalogue(path)["star_id"]) == [f"star{i}" for i in range(5)]
 
 
 def test_a_part_that_fails_is_not_done(tmp_path, monkeypatch):
     path = tmp_path / "a.parquet"
-    writer = CatalogueWriter(path, {})
-    writer.append(build(1), ["a"])
+    writer = begun(path, {})
+    writer.write(0, build(1))
 
     def full(table, target, *args, **kwargs):
         target.write_bytes(b"half")
@@ -380,59 +387,97 @@ def test_a_part_that_fails_is_not_done(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", full)
-        with pytest.raises(OSError, match="No space left"):
-            writer.append(build(1, first=1), ["b"])
-    assert writer.done == {"a"}
-    assert CatalogueWriter(path, {}).done == {"a"}
-    assert len(list((tmp_path / "a.parquet.parts").iterdir())) == 1
-    writer.append(build(1, first=1), ["b"])
+        with pytest.raises(InputError, match=r"no space left on the disk.*run the same command"):
+            writer.write(1, build(1, first=1))
+    assert writer.done() == {0}
+    assert len(list((tmp_path / "a.parquet.parts").glob("*"))) == 2  # with the manifest
+    writer.write(1, build(1, first=1))
     writer.finish()
     assert len(read_catalogue(path)) == 2
 
 
 def test_a_merge_that_fails_keeps_the_parts(tmp_path, monkeypatch):
     path = tmp_path / "a.parquet"
-    writer = CatalogueWriter(path, {})
-    writer.append(build(2), ["a"])
+    writer = begun(path, {})
+    writer.write(0, build(2))
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(5, "broken")))
-        with pytest.raises(OSError, match="broken"):
+        with pytest.raises(InputError, match="broken"):
             writer.finish()
     assert not path.exists()
-    CatalogueWriter(path, {}).finish()
+    begun(path, {}).finish()
     assert len(read_catalogue(path)) == 2
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_part_is_found_and_made_again(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    writer = begun(path, {})
+    for number in range(3):
+        writer.write(number, build(200, first=200 * number))
+    part = path.with_name(path.name + ".parts") / "part-0000001.parquet"
+    content = bytearray(part.read_bytes())
+    true = np.float32(build(200, first=200)["teff"][50])
+    content[content.index(true.tobytes())] ^= 1  # of the mantissa
+    part.write_bytes(content)
+    read = pq.read_table(part)["teff"].to_numpy()  # looks well
+    assert read[50] != true
+    assert read[50] == pytest.approx(true, rel=1e-6)
+    with pytest.raises(InputError, match=r"part-0000001.parquet: expected a whole part, found a"):
+        writer.finish()
+    assert writer.done() == {0, 2}
+    assert not path.exists()
 
 
 def test_parts_of_another_run_are_an_error(tmp_path):
     path = tmp_path / "a.parquet"
-    CatalogueWriter(path, {"model": "one"}).append(build(1), ["a"])
+    begun(path, {"model": "one"}, {"files": 3}).write(0, build(1))
     with pytest.raises(
         InputError, match=r"model = 'two', found 'one'\. .*remove .*a\.parquet\.parts"
     ):
-        CatalogueWriter(path, {"model": "two"})
+        begun(path, {"model": "two"}, {"files": 3})
+    with pytest.raises(InputError, match=r"inputs = \{'files': 4\}, found \{'files': 3\}"):
+        begun(path, {"model": "one"}, {"files": 4})
+    (tmp_path / "a.parquet.parts" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"with manifest.json.*older version"):
+        begun(path, {"model": "one"}, {"files": 3})
 
 
-def test_a_batch_with_other_columns_is_an_error(tmp_path):
-    writer = CatalogueWriter(tmp_path / "a.parquet", {})
-    writer.append(build(1), ["a"])
+def test_a_part_with_other_columns_is_an_error(tmp_path):
+    writer = begun(tmp_path / "a.parquet", {})
+    writer.write(0, build(1))
+    writer.write(1, build(1, ra=[0.0]))
     with pytest.raises(InputError, match=r"the columns of the parts before.*in ra"):
-        writer.append(build(1, ra=[0.0]), ["b"])
+        writer.finish()
 
 
 def test_a_batch_in_which_nothing_was_found(tmp_path):
     path = tmp_path / "a.parquet"
-    CatalogueWriter(path, {}).append(Table(), ["bad"])
-    writer = CatalogueWriter(path, {})
-    assert writer.done == {"bad"}
+    begun(path, {}).write(0, Table(), [("bad", "unreadable")])
+    writer = begun(path, {})
+    assert writer.done() == {0}
     with pytest.raises(InputError, match="at least one result"):
         writer.finish()
-    writer.append(build(2), ["good"])
-    writer.append(build(0), ["none"])
+    writer.write(1, build(2))
+    writer.write(2, build(0))
     writer.finish()
     assert len(read_catalogue(path)) == 2
+
+
+def test_parts_are_merged_to_few_groups_of_rows(tmp_path, monkeypatch):
+    """A footer that describes thousands of groups takes longer to read than the rows."""
+    from spectrolabe.catalogue import parts
+
+    monkeypatch.setattr(parts, "GROUP", 5)
+    writer = begun(tmp_path / "a.parquet", {})
+    for number in range(6):
+        writer.write(number, build(2, first=2 * number))
+    file = pq.ParquetFile(writer.finish())
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [6, 6]
+    assert file.read()["star_id"].to_pylist() == [f"star{i}" for i in range(12)]
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="files can be written"):
-        CatalogueWriter(tmp_path / "file" / "catalogue.parquet", {})
+        begun(tmp_path / "file" / "catalogue.parquet", {})

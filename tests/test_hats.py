@@ -50,8 +50,9 @@ def test_hats_is_read_by_lsdb_and_by_us(tmp_path):
     lsdb = pytest.importorskip("lsdb")
     path = tmp_path / "stars.hats"
     writer = CatalogueWriter(path, {"model": "m"})
-    writer.append(placed(30), ["a"])
-    writer.append(placed(50, 30), ["b"])
+    writer.begin()
+    writer.write(0, placed(30))
+    writer.write(1, placed(50, 30))
     writer.finish({"note": "it's = done"})
     assert [one.name for one in tmp_path.iterdir()] == ["stars.hats"]
     ours = read_catalogue(path)

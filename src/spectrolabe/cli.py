@@ -441,7 +441,13 @@ def predict(
     visits: Annotated[
         bool, typer.Option("--visits", help="One row per visit instead of combined spectra.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read files; all work if --scheduler local.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="local|ADDRESS|FILE", help="Share the work among Dask processes."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")] = "cpu",
     neighbours: Annotated[
         int, typer.Option(min=0, help="List so many training stars like each star, in a table.")
@@ -471,6 +477,7 @@ def predict(
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
         neighbours=neighbours,
         photometry=photometry,
+        scheduler=scheduler,
     )
     _finish(report)
 
@@ -579,7 +586,13 @@ def fit(
         bool, typer.Option("--visits", help="One row per visit instead of combined spectra.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of cma and mcmc.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read files; all work if --scheduler local.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="local|ADDRESS|FILE", help="Share the work among Dask processes."),
+    ] = None,
 ) -> None:
     """Fit whole spectra with an emulator: labels, velocity, broadening; run again to continue.
 
@@ -616,6 +629,7 @@ def fit(
         visits=visits,
         workers=workers,
         command=" ".join(["spectrolabe", *sys.argv[1:]]),
+        scheduler=scheduler,
     )
     _finish(report)
 

@@ -155,6 +155,16 @@ def test_shuffled_reads_visit_every_row_once_and_follow_the_seed(tmp_path):
     assert [i for i, _ in store.iter_shuffled(np.random.default_rng(2))] != order
 
 
+def test_rows_by_star_are_those_of_a_stable_sort(tmp_path):
+    names = ["b", "a", "é", "b", "a10", "a", "Z", "a9", "b"]
+    with StoreWriter(tmp_path / "s", NAMES, shard_size=2) as writer:
+        for i, name in enumerate(names):
+            writer.append(spectrum(i).replace(star_id=name), values={}, file=f"{i}.fits")
+    order, begins = open_store(tmp_path / "s").by_star()
+    assert order.tolist() == sorted(range(len(names)), key=lambda i: names[i])
+    assert [names[order[i]] for i in begins] == sorted(set(names))
+
+
 def test_a_store_travels_to_another_process_as_its_path(tmp_path):
     write(tmp_path / "store", 5)
     packed = pickle.dumps(open_store(tmp_path / "store"))

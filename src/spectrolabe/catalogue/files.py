@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,7 +138,7 @@ def check_suffix(path: str | Path) -> Path:
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; rename it when all went well, else remove it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # one of each writer
     try:
         yield temporary
         with temporary.open("rb") as stream:

@@ -14,16 +14,18 @@ from astropy.table import Table, vstack
 from spectrolabe.catalogue import ResultFlag
 from spectrolabe.errors import InputError
 from spectrolabe.homogenise.calibration import Calibration, core_columns
+from spectrolabe.inference.distributed import check_scheduler
 from spectrolabe.inference.fit import fit
 from spectrolabe.inference.fit_files import StarFiles
 from spectrolabe.inference.fit_rows import catalogue_of_fit
 from spectrolabe.inference.fit_start import Start, start_from
 from spectrolabe.inference.gather import Setup
 from spectrolabe.inference.inputs import Selection
+from spectrolabe.inference.job import Bad, Rows
 from spectrolabe.inference.pieces import MODEL_ERROR, Cutting
 from spectrolabe.inference.priors import Priors
 from spectrolabe.inference.result import FitResult
-from spectrolabe.inference.run import Bad, RunReport, run
+from spectrolabe.inference.run import RunReport, run
 from spectrolabe.labels import Labels
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.models.released import find_emulators
@@ -31,7 +33,7 @@ from spectrolabe.spectra import Spectrum, degrade
 
 __all__ = ["fit_files"]
 
-BATCH = {"lm": 64, "cma": 4, "mcmc": 4}  # files or spectra between two parts of the catalogue
+BATCH = {"lm": 64, "cma": 4, "mcmc": 4}  # files or spectra of a part of the catalogue
 
 
 def fit_files(
@@ -56,6 +58,7 @@ def fit_files(
     visits: bool = False,
     workers: int = 1,
     command: str = "",
+    scheduler: str | None = None,
 ) -> RunReport:
     """Fit every star of the inputs and write one catalogue.
 
@@ -79,54 +82,89 @@ def fit_files(
         See `spectrolabe.inference.inputs.Selection`.
     command : str
         For the provenance.
+    scheduler : str, optional
+        See `spectrolabe.inference.predict.predict`; without ``spectra`` and ``plot``.
 
     Raises
     ------
     InputError
-        If an option, a model or an input is wrong, nothing gives a result, or the disk is full.
-        Bad files and stars among good ones are listed in the report instead.
+        If an option, a model or an input is wrong, nothing gives a result, the disk is full or a
+        scheduler is lost. Bad files and stars among good ones are listed in the report instead.
     """
     begin = time.monotonic()
     selection = Selection.of(inputs, survey, together, visits, workers)
-    folders = find_emulators(emulator)
-    emulators = [load_emulator(folder) for folder in folders]
-    setup = Setup.of(emulators, labels, fixed, priors, 1, method)
-    cutting = Cutting(continuum, model_error)  # says what is wrong with them
-    scale = _calibration(calibration, setup)
-    first = None if start is None else start_from(start)
+    check_scheduler(scheduler, workers)
+    if scheduler is not None and (spectra is not None or plot is not None):
+        raise InputError(
+            "--scheduler",
+            expected="no --spectra or --plot: the name of a star's file depends on those before it",
+            found="one of them",
+            fix="Fit the stars that you want to look at without it.",
+        )
     options = {
         "labels": labels,
         "method": method,
-        "priors": setup.priors,
         "fixed": dict(fixed or {}),
         "continuum": continuum,
         "v_broad": v_broad,
-        "model_error": cutting.errors,
+        "model_error": model_error,
         "seed": seed,
     }
-    fitter = _Fitter(
-        emulators, options, first, scale, StarFiles(spectra, plot, together == "star", visits)
+    work = Fitting(
+        tuple(folder.resolve() for folder in find_emulators(emulator)),
+        options,
+        priors if isinstance(priors, str | Priors) else dict(priors),
+        start if start is None or not Path(start).exists() else Path(start).absolute(),
+        None if calibration is None else Path(calibration).absolute(),
+        (spectra, plot, together == "star", visits),
     )
-    sha256 = [one.card["weights_sha256"] for one in emulators]
-    provenance = {
-        "emulators": dict(zip([folder.name for folder in folders], sha256, strict=True)),
-        **options,
-        "labels": list(setup.names),
-        "priors": {k: v for k, v in setup.priors.describe().items() if k in setup.names},
-        "start": "templates" if first is None else first.provenance,
-        "calibration": None if calibration is None else _named(Path(calibration)),
-    }
     return run(
+        work,
         selection,
         output,
-        provenance,
-        fitter,
         title="fit",
-        batch=BATCH[method],
+        batch=BATCH.get(method, 1),
         command=command,
         slow=method != "lm",
         begin=begin,
+        scheduler=scheduler,
     )
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is to be fitted, and how; see `fit_files`."""
+
+    emulators: tuple[Path, ...]
+    options: Mapping[str, Any]
+    priors: str | Mapping[str, tuple[float, float]] | Priors
+    start: str | Path | None
+    calibration: Path | None
+    files: tuple[str | Path | None, str | Path | None, bool, bool]
+
+    def open(self) -> _Fitter:
+        """Load the emulators and see what is wrong with the options."""
+        emulators = [load_emulator(folder) for folder in self.emulators]
+        given = self.options
+        setup = Setup.of(
+            emulators, given["labels"], given["fixed"], self.priors, 1, given["method"]
+        )
+        cutting = Cutting(given["continuum"], given["model_error"])
+        scale = _calibration(self.calibration, setup)
+        start = None if self.start is None else start_from(self.start)
+        options = {**given, "priors": setup.priors, "model_error": cutting.errors}
+        provenance = {
+            "emulators": {
+                folder.name: one.card["weights_sha256"]
+                for folder, one in zip(self.emulators, emulators, strict=True)
+            },
+            **options,
+            "labels": list(setup.names),
+            "priors": {k: v for k, v in setup.priors.describe().items() if k in setup.names},
+            "start": "templates" if start is None else start.provenance,
+            "calibration": None if self.calibration is None else _named(self.calibration),
+        }
+        return _Fitter(emulators, options, start, scale, StarFiles(*self.files), provenance)
 
 
 @dataclass
@@ -138,8 +176,9 @@ class _Fitter:
     start: Start | None
     calibration: Calibration | None
     files: StarFiles
+    provenance: Mapping[str, Any]
 
-    def __call__(self, stars: list[list[Spectrum]]) -> tuple[Table, Bad]:
+    def __call__(self, stars: list[list[Spectrum]], first: bool) -> Rows:
         """Return the rows of stars, and which gave no result and why.
 
         Raises
@@ -149,7 +188,7 @@ class _Fitter:
         """
         highest = min(emulator.resolution for emulator in self.emulators)
         stars = [[degrade(spectrum, highest) for spectrum in star] for star in stars]
-        start = None if self.start is None else self.start(stars)
+        start = None if self.start is None else self.start(stars, first)
         tables, bad, errors = [], Bad(), list[Exception]()
         for rows, result in self._results(stars, start):
             own = [stars[n] for n in rows]
@@ -163,7 +202,7 @@ class _Fitter:
             tables.append(table)
         if 1 < len(stars) == sum(not isinstance(error, InputError) for error in errors):
             raise errors[0]
-        return (vstack(tables, metadata_conflicts="silent") if tables else Table()), bad
+        return Rows(vstack(tables, metadata_conflicts="silent") if tables else Table(), bad)
 
     def _results(
         self, stars: list[list[Spectrum]], start: Labels | None

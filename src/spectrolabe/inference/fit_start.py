@@ -36,7 +36,7 @@ class EncoderStart:
         sha256 = self.estimator.card["weights_sha256"]
         self.provenance: dict[str, Any] = {"model": folder.name, "model_sha256": sha256}
 
-    def __call__(self, stars: Sequence[Sequence[Spectrum]]) -> Labels:
+    def __call__(self, stars: Sequence[Sequence[Spectrum]], first: bool = True) -> Labels:
         """Return the labels of stars."""
         return self.estimator.predict(stars).to_labels()
 
@@ -71,7 +71,6 @@ class TableStart:
         self.values = np.stack([_numbers(path, name, table[name]) for name in self.names], axis=1)
         self.star_id = _text(table["star_id"])
         self.row = self._rows(table)
-        self.found = 0
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.provenance: dict[str, Any] = {"table": self.path.name, "table_sha256": digest}
 
@@ -94,23 +93,29 @@ class TableStart:
             )
         return rows
 
-    def __call__(self, stars: Sequence[Sequence[Spectrum]]) -> Labels:
+    def __call__(self, stars: Sequence[Sequence[Spectrum]], first: bool = True) -> Labels:
         """Return the labels of stars, NaN of those without a row.
+
+        Parameters
+        ----------
+        stars : sequence of sequence of Spectrum
+        first : bool
+            They are the first ones: if none has a row, the table is of others.
 
         Raises
         ------
         InputError
-            If none of the stars so far has a row.
+            If none of the first stars has a row.
         """
         ids = [star[0].star_id for star in stars]
-        values = np.full((len(ids), len(self.names)), np.nan)
+        values, found = np.full((len(ids), len(self.names)), np.nan), 0
         for i, star in enumerate(stars):
             spectra = ";".join(dict.fromkeys(s.spectrum_id for s in star))
             row = self.row.get((ids[i], spectra), self.row.get((ids[i],)))
             if row is not None:
                 values[i] = self.values[row]
-                self.found += 1
-        if stars and not self.found:
+                found += 1
+        if first and stars and not found:
             raise InputError(
                 self.path,
                 expected=f"a row with the star_id of the spectra, for example {str(ids[0])!r}",

@@ -1,20 +1,27 @@
-"""Inputs of a run: files, folders, globs and stores, part after part, as the spectra of stars."""
+"""Inputs of a run: files, folders, globs and stores, cut into shards; the spectra of stars."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import Store, is_store, open_store
-from spectrolabe.surveys.reading import Unread, expand, read_all
+from spectrolabe.surveys.reading import Source, Unread, expand, read_all
 
-__all__ = ["Part", "Selection", "Sources", "groups_of"]
+__all__ = ["Part", "Reader", "Selection", "Shard", "Sources", "groups_of"]
+
+
+NO_ROWS = np.zeros(0, np.int64)
+MANY, LARGEST = 10_000, 8  # shards; batches in one
 
 
 class Selection(NamedTuple):
@@ -32,7 +39,7 @@ class Selection(NamedTuple):
     visits : bool
         One row per visit or exposure instead of the combined spectra.
     workers : int
-        Processes that read files.
+        Processes that read files; with a local cluster, that do all of the work.
     """
 
     inputs: tuple[str, ...]
@@ -63,73 +70,139 @@ class Selection(NamedTuple):
         return cls(tuple(str(name) for name in names), survey, together, visits, workers)
 
 
-class Part(NamedTuple):
-    """Some of the inputs, read: what is done with them."""
+class Shard(NamedTuple):
+    """Some of the inputs: what one part of the catalogue is made of.
 
-    inputs: list[str]
-    spectra: list[Spectrum]
-    unread: list[tuple[str, str]]
-    of_store: bool = False
+    Parameters
+    ----------
+    number : int
+        In the order of the inputs.
+    files : tuple of Source
+    store : str
+        Instead of files: the folder of a store.
+    rows : ndarray, shape (n,), int64
+        Of the store.
+    """
+
+    number: int
+    files: tuple[Source, ...] = ()
+    store: str = ""
+    rows: NDArray = NO_ROWS
 
     @property
     def size(self) -> int:
         """How many files, or rows of a store."""
-        return len(self.spectra) if self.of_store else len(self.inputs)
+        return len(self.files) or len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """What a list of bad inputs calls them."""
+        return [file.name for file in self.files] or [f"{self.store}:{row}" for row in self.rows]
 
 
 class Sources:
-    """The inputs, part after part; what an interrupted run has finished is left out.
+    """The inputs cut into shards, which depend on nothing but the inputs and the batch.
+
+    Files come first, then stores, whose rows are taken in the order of their stars, so that a star
+    is never in two shards. Where there would be more than 10,000 shards they are larger, up to
+    eight times: merging costs a tenth of a second for each, whatever is in it.
 
     Parameters
     ----------
     selection : Selection
     batch : int
-        Files, or spectra of a store, of one part.
-    done : frozenset of str
-        Inputs that are finished.
+        Files, or spectra of a store, of one shard of not too many.
+    leave : sequence of Path, optional
+        Files and folders that are no inputs: the results, which may lie in a folder of inputs.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be found.
     """
 
-    def __init__(self, selection: Selection, batch: int, done: frozenset[str]) -> None:
-        self.selection, self.batch, self.done = selection, batch, done
+    def __init__(self, selection: Selection, batch: int, leave: Sequence[Path] = ()) -> None:
         self.stores = [open_store(name) for name in selection.inputs if is_store(name)]
         named = [name for name in selection.inputs if not is_store(name)]
-        files = expand(named) if named else []
-        self.files = [file for file in files if file.path.as_posix() not in done]
-        self.skipped = len(files) - len(self.files)
+        self.files = expand(named, leave=leave) if named else []
         self.total = len(self.files) + sum(len(store) for store in self.stores)
+        batch = min(max(batch, -(-self.total // MANY)), LARGEST * batch)
+        self._step = len(self.files) if selection.together == "star" else batch
+        self._cuts = [_cut(store, batch) for store in self.stores]
 
-    def parts(self) -> Iterator[Part]:
-        """Files first, then stores."""
-        step = len(self.files) if self.selection.together == "star" else self.batch
-        part = Part([], [], [])
-        for file, found in read_all(self.files, self.selection.survey, self.selection.workers):
-            part.inputs.append(file.path.as_posix())
-            if isinstance(found, Unread):
-                part.unread.append((file.name, found.reason))
+    def __iter__(self) -> Iterator[Shard]:
+        number = itertools.count()
+        for first in range(0, len(self.files), self._step or 1):
+            yield Shard(next(number), tuple(self.files[first : first + self._step]))
+        for store, (order, ends) in zip(self.stores, self._cuts, strict=True):
+            path = str(store.path.resolve())
+            for first, last in pairwise(ends):
+                yield Shard(next(number), (), path, order[first:last])
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the shards are, in a form that can be compared: JSON types."""
+        digest = hashlib.sha256(str(self._step).encode())
+        for file in self.files:
+            digest.update(f"{file.path.as_posix()}\n".encode())
+        for store, (order, ends) in zip(self.stores, self._cuts, strict=True):
+            digest.update(f"{store.path.resolve().as_posix()}\n".encode())
+            digest.update(order.astype("<i8").tobytes() + np.array(ends, "<i8").tobytes())
+        spectra = self.total - len(self.files)
+        return {"files": len(self.files), "in stores": spectra, "sha256": digest.hexdigest()}
+
+
+def _cut(store: Store, batch: int) -> tuple[NDArray, list[int]]:
+    """Rows in the order of their stars, (N,), and where shards begin and the last ends."""
+    order, begins = store.by_star()
+    starts = begins[np.unique(begins // batch, return_index=True)[1]]
+    return order, [*starts.tolist(), len(order)]
+
+
+class Part(NamedTuple):
+    """What was read of a shard: spectra, and files that gave none with the reason."""
+
+    spectra: list[Spectrum]
+    unread: list[tuple[str, str]]
+
+
+class Reader:
+    """Reads shards; stores stay open.
+
+    Parameters
+    ----------
+    survey : str, optional
+        See `Selection`.
+    workers : int
+        Processes that read files ahead.
+    """
+
+    def __init__(self, survey: str | None, workers: int = 1) -> None:
+        self.survey, self.workers = survey, workers
+        self._stores: dict[str, Store] = {}
+
+    def read(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Part]]:
+        """Yield shards with what was read of them, in their order."""
+        files = [file for shard in shards for file in shard.files]
+        found = read_all(files, self.survey, self.workers)
+        for shard in shards:
+            if shard.files:
+                yield shard, _part(itertools.islice(found, len(shard.files)))
             else:
-                # files of one name in two folders stay apart
-                part.spectra.extend(s.replace(meta={**s.meta, "file": file.name}) for s in found)
-            if len(part.inputs) == step:
-                yield part
-                part = Part([], [], [])
-        if part.inputs:
-            yield part
-        for store in self.stores:
-            yield from self._of_store(store)
+                if shard.store not in self._stores:
+                    self._stores[shard.store] = open_store(shard.store)
+                store = self._stores[shard.store]
+                yield shard, Part([store[row] for row in shard.rows], [])
 
-    def _of_store(self, store: Store) -> Iterator[Part]:
-        """Rows in the order of their stars, so that a star is never in two parts."""
-        star = store.column("star_id")
-        order = np.argsort(star, kind="stable")
-        begins = np.flatnonzero(np.r_[True, star[order][1:] != star[order][:-1]])
-        starts = begins[np.unique(begins // self.batch, return_index=True)[1]]
-        for first, last in pairwise([*starts, len(order)]):
-            name = f"{store.path.resolve()}:{first}-{last}"
-            if name in self.done:
-                self.skipped += 1
-                continue
-            rows = [store[int(i)] for i in order[first:last]]
-            yield Part([name], rows, [], of_store=True)
+
+def _part(read: Iterable[tuple[Source, list[Spectrum] | Unread]]) -> Part:
+    part = Part([], [])
+    for file, found in read:
+        if isinstance(found, Unread):
+            part.unread.append((file.name, found.reason))
+        else:
+            # files of one name in two folders stay apart
+            part.spectra.extend(s.replace(meta={**s.meta, "file": file.name}) for s in found)
+    return part
 
 
 def groups_of(

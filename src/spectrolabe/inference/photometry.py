@@ -75,7 +75,6 @@ class PhotometryTable:
             )
         self._rows = dict(self._by_id(table))
         self._photometry = self._values(table)
-        self._found = 0
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.provenance: dict[str, Any] = {
             "photometry": self.path.name,
@@ -121,24 +120,29 @@ class PhotometryTable:
             column("e_parallax"),
         )
 
-    def of(self, stars: Sequence[Sequence[Spectrum]]) -> Photometry:
+    def of(self, stars: Sequence[Sequence[Spectrum]], first: bool = True) -> Photometry:
         """Return the photometry of stars, NaN of those without a row.
+
+        Parameters
+        ----------
+        stars : sequence of sequence of Spectrum
+        first : bool
+            They are the first ones: if none has a row, the table is of others.
 
         Raises
         ------
         InputError
-            If none of the stars so far has a row.
+            If none of the first stars has a row.
         """
         rows = np.array([self._row(star) for star in stars], dtype=int)
-        self._found += int((rows >= 0).sum())
-        if len(stars) and not self._found:
+        if first and len(stars) and (rows < 0).all():
             first_ids = {name: value for name, value in reversed(self._rows)}
             have = " or ".join(f"{name} {value!r}" for name, value in first_ids.items())
-            first = stars[0][0]
+            one = stars[0][0]
             raise InputError(
                 self.path,
-                expected=f"a row of these stars, for example star_id {str(first.star_id)!r} or "
-                f"spectrum_id {str(first.spectrum_id)!r}",
+                expected=f"a row of these stars, for example star_id {str(one.star_id)!r} or "
+                f"spectrum_id {str(one.spectrum_id)!r}",
                 found=f"{have} and others, none of these stars",
             )
         known = self._photometry.take(np.maximum(rows, 0))
@@ -154,7 +158,11 @@ class PhotometryTable:
         return next((self._rows[key] for key in keys if key in self._rows), -1)
 
     def with_distances(
-        self, catalogue: Table, stars: Sequence[Sequence[Spectrum]], calibrated: LabelPosterior
+        self,
+        catalogue: Table,
+        stars: Sequence[Sequence[Spectrum]],
+        calibrated: LabelPosterior,
+        first: bool = True,
     ) -> Table:
         """Return the catalogue with the columns of `DISTANCE_COLUMNS` at its end.
 
@@ -165,10 +173,12 @@ class PhotometryTable:
         stars : sequence of sequence of Spectrum
         calibrated : LabelPosterior
             With ``abs_mag_k``; not used where the catalogue has no value.
+        first : bool
+            See `of`.
         """
         absolute = calibrated.select(["abs_mag_k"])
         absolute = absolute.without(np.isnan(np.asarray(catalogue["abs_mag_k"], float))[:, None])
-        return _joined(catalogue, distances(absolute, self.of(stars)))
+        return _joined(catalogue, distances(absolute, self.of(stars, first)))
 
 
 def check_model(names: Sequence[str], path: object) -> None:

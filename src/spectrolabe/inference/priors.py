@@ -41,6 +41,9 @@ class Priors:
         checked = {name: _checked(name, pair) for name, pair in self.normal.items()}
         object.__setattr__(self, "normal", MappingProxyType(checked))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Priors, (dict(self.normal), self.v_micro_scatter))  # to another process
+
     @classmethod
     def none(cls) -> Priors:
         """Return no prior at all: only the range of the emulator limits a label."""

@@ -1,31 +1,29 @@
-"""A run: inputs in, rows out, part after part; it can be interrupted, and lists what is bad."""
+"""A run: inputs in, a catalogue out; it can be interrupted, and lists what is bad."""
 
 from __future__ import annotations
 
 import csv
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from astropy.table import Table
-
 import spectrolabe
 from spectrolabe.catalogue import CatalogueWriter
+from spectrolabe.catalogue.files import check_suffix
 from spectrolabe.errors import InputError
-from spectrolabe.inference.inputs import Selection, Sources, groups_of
+from spectrolabe.inference.distributed import on_cluster
+from spectrolabe.inference.inputs import Selection, Sources
+from spectrolabe.inference.job import Bad, Job, Work, in_turn
 from spectrolabe.models.files import write_file
 from spectrolabe.progress import shown_progress
-from spectrolabe.spectra import Spectrum
 
-__all__ = ["BAD", "Bad", "RunReport", "listed_bad", "run", "write_bad"]
+__all__ = ["BAD", "RunReport", "listed_bad", "run", "write_bad"]
 
 BAD = ".bad.csv"  # after the name of the catalogue
-
-Bad = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -52,38 +50,42 @@ class RunReport:
 
 
 def run(
+    work: Work,
     selection: Selection,
     output: str | Path,
-    provenance: Mapping[str, Any],
-    rows: Callable[[list[list[Spectrum]]], tuple[Table, Bad]],
     *,
     title: str,
     batch: int,
     command: str,
     slow: bool = False,
     begin: float | None = None,
+    beside: str | None = None,
+    scheduler: str | None = None,
 ) -> RunReport:
     """Write one catalogue of all stars of the inputs.
 
     Parameters
     ----------
+    work : Work
+        Makes rows of stars. Its provenance decides the result: an interrupted run goes on only
+        with the same, and the same inputs.
     selection : Selection
     output : str or Path
         ``.parquet`` or ``.fits``.
-    provenance : Mapping
-        What decides the result: an interrupted run goes on only with the same.
-    rows : callable
-        The spectra of some stars to their rows, and the inputs that gave none with the reason.
     title : str
         Of the progress bar.
     batch : int
-        Files, or spectra of a store, between two parts of the catalogue.
+        Files, or spectra of a store, of a shard, which becomes a part of the catalogue.
     command : str
         For the provenance.
     slow : bool
         A star takes seconds.
     begin : float, optional
         `time.monotonic` when the job began.
+    beside : str, optional
+        Suffix of the table beside the catalogue, if the work makes one.
+    scheduler : str, optional
+        See `spectrolabe.inference.distributed.on_cluster`; all in this process if not given.
 
     Raises
     ------
@@ -92,36 +94,67 @@ def run(
         good ones are listed in the report instead.
     """
     begin = time.monotonic() if begin is None else begin
-    common = {
-        "spectrolabe": spectrolabe.__version__,
-        "together": selection.together,
-        "visits": selection.visits,
-    }
-    writer = CatalogueWriter(output, {**provenance, **common})
-    sources = Sources(selection, batch, writer.done)
-    listed = Path(output).with_name(Path(output).name + BAD)
-    bad = listed_bad(listed) if writer.done else []
+    output = check_suffix(output)
+    rows = work.open()
+    listed = output.with_name(output.name + BAD)
+    sources = Sources(selection, batch, _results(output, beside))
+    job = _job(work, selection, output, beside, rows.provenance, sources.describe())
+    for writer in job.writers:
+        writer.begin()
+    done = set.intersection(*(writer.done() for writer in job.writers))
+    todo = [shard for shard in sources if shard.number not in done]
+    left = sum(shard.size for shard in todo)
+    made = in_turn(job, todo, rows) if scheduler is None else on_cluster(job, todo, scheduler)
     stars = 0
-    parts = shown_progress(sources.parts(), sources.total, title, lambda p: p.size, slow=slow)
-    for part in parts:
-        groups, unusable = groups_of(part.spectra, selection.together, selection.visits)
-        table, failed = rows(groups) if groups else (Table(), [])
-        bad = list(dict.fromkeys([*bad, *part.unread, *unusable, *failed]))
-        write_bad(listed, bad)  # before the part: what is done with is listed
-        writer.append(table, part.inputs)
-        stars += len(table)
+    for one in shown_progress(made, left, title, lambda made: made.size, slow=slow):
+        stars += one.stars
+    bad = job.writer.bad()
+    write_bad(listed, bad)
     created = datetime.now(UTC).isoformat("T", "seconds")
     try:
-        done = writer.finish({"created": created, "command": command})
+        for writer in job.writers:
+            about = {} if writer is job.writer else {"catalogue": output.name}
+            writer.merge({"created": created, "command": command, **about})
     except InputError as error:
-        if not bad:
+        if not bad or error.found != "none":
             raise
         fix = f"The first of {len(bad)} reasons, all in {listed}: {bad[0][1]}"
         raise InputError(
             error.where, expected=error.expected, found=error.found, fix=fix
         ) from error
+    for writer in job.writers:
+        writer.remove_parts()
     seconds = time.monotonic() - begin
-    return RunReport(done, stars, sources.skipped, tuple(bad), seconds)
+    return RunReport(output, stars, sources.total - left, tuple(bad), seconds)
+
+
+def _job(
+    work: Work,
+    selection: Selection,
+    output: Path,
+    beside: str | None,
+    provenance: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+) -> Job:
+    """The job with absolute paths: processes may work elsewhere."""
+    common = {
+        **provenance,
+        "spectrolabe": spectrolabe.__version__,
+        "together": selection.together,
+        "visits": selection.visits,
+    }
+    path = output.absolute()
+    other = None if beside is None else CatalogueWriter(path.with_suffix(beside), common, inputs)
+    return Job(work, selection, CatalogueWriter(path, common, inputs), other)
+
+
+def _results(output: Path, beside: str | None) -> list[Path]:
+    """What a run leaves, whole or in parts: no inputs, though it may lie among them."""
+    tables = [output] if beside is None else [output, output.with_suffix(beside)]
+    return [
+        *(table.with_name(table.name + suffix) for table in tables for suffix in ("", ".parts")),
+        output.with_name(output.name + BAD),
+    ]
 
 
 def write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:

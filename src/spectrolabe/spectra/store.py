@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError, unknown_name
@@ -173,6 +174,24 @@ class Store:
             raise unknown_name(self.path, name, known, kind="column of one value per spectrum")
         values = self._table[name].to_numpy()
         return values.astype(str) if self._table.schema.field(name).type == pa.string() else values
+
+    def by_star(self) -> tuple[NDArray, NDArray]:
+        """Return the rows in the order of their stars, and where in it each star begins.
+
+        Returns
+        -------
+        order : ndarray, shape (N,), int64
+            Sorted by star_id, and by row where that is the same.
+        begins : ndarray, shape (stars,), int64
+        """
+        if not len(self):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        stars = self._table["star_id"]  # not as an array of numpy, which would be many times larger
+        order = pc.sort_indices(stars)
+        stars = stars.take(order)
+        changes = pc.not_equal(stars.slice(1), stars.slice(0, len(stars) - 1))
+        begins = np.flatnonzero(np.r_[True, changes.to_numpy()])
+        return order.to_numpy().astype(np.int64), begins
 
     @cached_property
     def labels(self) -> Labels:

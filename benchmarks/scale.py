@@ -1,0 +1,358 @@
+"""From a thousand stars to a hundred thousand: one process, and two workers that may be killed.
+
+    python benchmarks/scale.py WORK [--sizes 1000 10000] [--largest] [--output docs/results]
+
+Each run is a command of its own, with one thread in each process. Sizes are stars of a store: some
+hundred simulated ones of four surveys, repeated under new names. A size that is measured is kept
+in WORK, and the page is written of all that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pages import remarks, table, write_page
+from spectrolabe.catalogue import read_catalogue
+from spectrolabe.config import load_config
+from spectrolabe.config.sky import SkyConfig
+from spectrolabe.inference.inputs import LARGEST as LARGEST_SHARD
+from spectrolabe.inference.inputs import MANY, groups_of
+from spectrolabe.sky.simulate import simulate
+from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra.store import StoreWriter, open_store
+from spectrolabe.surveys.reading import Unread, expand, read_all
+
+__all__ = ["main"]
+
+SURVEYS = ("apogee", "desi", "gaia_rvs", "lamost_lrs")
+OTHERS = ("galah", "sdss_boss")
+LARGEST, GOAL, WORKERS = 100_000, 10_000_000, 2
+SHARD = 128  # spectra, of predict
+PATHS = {"one process": [], "2 workers": ["--scheduler", "local", "--workers", str(WORKERS)]}
+TRIALS = ("worker", "worker", "command", "command")  # what is killed
+LOOK = 0.2  # seconds between two looks at the memory
+KEPT = "created", "command"  # of the provenance: other in each run
+
+
+def simulated(work: Path) -> dict[str, list[list[Spectrum]]]:
+    """Return the stars of a synthetic sky by survey, each with the spectra of one file."""
+    sky = work / "sky"
+    shares = [f"surveys.{name}.share={int(name in SURVEYS)}" for name in (*SURVEYS, *OTHERS)]
+    field = ["population.stars=150", "clusters.count=0", "binaries.count=0"]
+    simulate(load_config(Path("configs/sky.toml"), [*field, *shares], SkyConfig), sky)
+    stars = {}
+    for survey in SURVEYS:
+        spectra = []
+        for file, found in read_all(expand([sky / survey]), None):
+            if not isinstance(found, Unread):
+                spectra += [s.replace(meta={**s.meta, "file": file.name}) for s in found]
+        stars[survey] = groups_of(spectra, "file", False)[0]
+    return stars
+
+
+def make_store(work: Path, stars: dict[str, list[list[Spectrum]]], size: int) -> Path:
+    """Write stars of the surveys in turn, again and again under new names."""
+    path = work / f"store-{size}"
+    if (path / "whole").exists():
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    with StoreWriter(path, ()) as writer:
+        for i in range(size):
+            own = stars[SURVEYS[i % len(SURVEYS)]]
+            for spectrum in own[i // len(SURVEYS) % len(own)]:
+                name = f"{i:08d}-{spectrum.star_id}"
+                again = spectrum.replace(
+                    star_id=name, spectrum_id=f"{i:08d}-{spectrum.spectrum_id}"
+                )
+                writer.append(again, values={}, file=f"{name}.fits")
+    (path / "whole").touch()
+    return path
+
+
+def children(pid: int) -> Iterator[int]:
+    """Yield all processes below one."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            yield int(child)
+            yield from children(int(child))
+
+
+def memory(pid: int) -> float:
+    """Return the memory of a process that is its own, not mapped from files, in GB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((float(s.split()[1]) for s in lines if s.startswith("RssAnon")), 0.0) / 1e6
+
+
+def run(
+    store: Path,
+    output: Path,
+    options: list[str],
+    kill: Callable[[int, int], bool] = lambda command, parts: True,
+) -> dict[str, float]:
+    """Run a command; return seconds, and peak memory of command and workers in GB.
+
+    ``kill`` is called with the command and the number of parts until it says that it is done.
+    """
+    code = "import sys; from spectrolabe.cli import main; sys.argv = sys.argv[1:]; main()"
+    words = ["spectrolabe", "predict", "default", str(store), "-o", str(output), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    begin, first, last = time.monotonic(), 0.0, 0.0
+    process = subprocess.Popen([sys.executable, "-c", code, *words], env=environment)
+    most: dict[int, float] = {}
+    parts, killed = 0, False
+    while process.poll() is None:
+        try:
+            for pid in (process.pid, *children(process.pid)):
+                most[pid] = max(most.get(pid, 0.0), memory(pid))
+        except OSError:
+            pass  # one that has just ended
+        now = len(list(output.with_name(f"{output.name}.parts").glob("part-*")))
+        if now > parts:
+            parts, last = now, time.monotonic() - begin
+            first = first or last
+        killed = killed or kill(process.pid, parts)
+        time.sleep(LOOK)
+    return {
+        "seconds": time.monotonic() - begin,
+        "before the first part": first,
+        "after the last part": time.monotonic() - begin - last,
+        "command": most.pop(process.pid, 0.0),
+        "worker": max(most.values(), default=0.0),
+        "exit": float(process.returncode),
+    }
+
+
+def measure(work: Path, stars: dict[str, list[list[Spectrum]]], size: int) -> dict[str, Any]:
+    """Run one size in every way."""
+    store = make_store(work, stars, size)
+    found: dict[str, Any] = {
+        "stars": size,
+        "spectra": len(open_store(store)),
+        "store": sum(f.stat().st_size for f in store.glob("*.arrow")) / size,
+    }
+    outputs = []
+    for name, options in PATHS.items():
+        outputs.append(work / f"{name.replace(' ', '-')}-{size}.parquet")
+        found[name] = run(store, outputs[-1], options)
+        print(size, name, found[name], flush=True)
+        if found[name]["exit"]:
+            raise SystemExit(f"{name}: exit {found[name]['exit']}")
+    found["identical"] = identical(*outputs)
+    found["row"] = outputs[0].stat().st_size / size
+    return found
+
+
+def identical(one: Path, other: Path) -> bool:
+    """Tell whether two catalogues have the same columns and rows, to the bit."""
+    a, b = read_catalogue(one), read_catalogue(other)
+    if a.colnames != b.colnames or len(a) != len(b):
+        return False
+    known = [{k: v for k, v in t.meta["provenance"].items() if k not in KEPT} for t in (a, b)]
+    exact = (a[c].dtype == b[c].dtype and a[c].tobytes() == b[c].tobytes() for c in a.colnames)
+    return known[0] == known[1] and all(exact)
+
+
+def trial(work: Path, size: int, target: str, rng: random.Random) -> dict[str, Any]:
+    """Kill a worker or the command with SIGKILL somewhere in the middle, and run again."""
+    output = work / "killed.parquet"
+    parts = output.with_name(f"{output.name}.parts")
+    shutil.rmtree(parts, ignore_errors=True)
+    after = rng.randint(1, size // SHARD - 2)
+
+    def kill(command: int, done: int) -> bool:
+        if done < after:
+            return False
+        time.sleep(rng.uniform(0.0, 2.0))
+        if target == "command":
+            os.kill(command, signal.SIGKILL)
+            return True
+        workers = sorted(children(command), key=memory)[-WORKERS:]  # those with a model
+        os.kill(rng.choice(workers), signal.SIGKILL)
+        return True
+
+    store = work / f"store-{size}"
+    found = run(store, output, PATHS["2 workers"], kill)
+    kept = len(list(parts.glob("part-*")))
+    again = 0.0
+    if target == "command":
+        again = run(store, output, PATHS["2 workers"])["seconds"]
+    same = identical(output, work / f"one-process-{size}.parquet")
+    return {
+        "target": target,
+        "after": after,
+        "kept": kept,
+        "seconds": found["seconds"] + again,
+        "identical": same,
+    }
+
+
+def page(measured: list[dict[str, Any]], trials: list[dict[str, Any]], size: int) -> list[str]:
+    """Return the page."""
+    same = "identical to the bit" if all(f["identical"] for f in measured) else "NOT identical"
+    sections = [
+        f"""# From a thousand stars to ten million
+
+```
+python benchmarks/scale.py WORK --largest
+```
+
+`spectrolabe predict default` of a store, from the start of the command to the written Parquet
+catalogue; in one process, and on a local cluster of {WORKERS} workers
+([cluster.md](../cluster.md)). One thread in each process; a shared virtual machine of two
+hyperthreads of one core, so that two workers cannot be twice as fast as one process.
+
+The stars are simulated ones (`spectrolabe simulate`) of {", ".join(SURVEYS)}, a quarter
+each; a star of DESI has three spectra, of three arms. Some hundred of them are repeated under new
+names until there are enough: the same flux, read from other places of the disk. Memory is what a
+process has for itself; pages of the store that it has mapped, which the system takes back when it
+needs them, are not counted.""",
+        of_sizes(measured),
+        f"The catalogues of one process and of {WORKERS} workers are {same}.",
+        remarks("sizes"),
+    ]
+    if len(measured) > 1:
+        sections += ["## What ten times as many cost", "Each number is a ratio.", growth(measured)]
+    return [
+        *sections,
+        remarks("growth"),
+        f"""## Killed
+
+{WORKERS} workers and {size:,} stars. After some parts of the catalogue are there, a process is
+killed with SIGKILL; where it is the command, the same command is given again.""",
+        of_trials(trials),
+        remarks("killed"),
+        projection(measured),
+        remarks("projection"),
+    ]
+
+
+def of_sizes(measured: list[dict[str, Any]]) -> str:
+    """Return the table of all runs."""
+    head = ["stars", "run", "time [s]", "stars/s", "before the first part [s]"]
+    head += ["after the last part [s]", "memory of the command [GB]", "of the largest worker [GB]"]
+    rows = []
+    for found in measured:
+        for name in PATHS:
+            one = found[name]
+            cells = [
+                f"{found['stars']:,}",
+                name,
+                f"{one['seconds']:.0f}",
+                f"{rate(found, name):.1f}",
+            ]
+            cells += [f"{one[key]:.1f}" for key in ("before the first part", "after the last part")]
+            cells += [f"{one['command']:.2f}", f"{one['worker']:.2f}" if one["worker"] else "–"]
+            rows.append(cells)
+    return table(head, rows)
+
+
+def rate(found: dict[str, Any], name: str) -> float:
+    """Return stars a second from the first part to the last."""
+    one = found[name]
+    between = one["seconds"] - one["before the first part"] - one["after the last part"]
+    return float((found["stars"] - SHARD * found["stars"] / found["spectra"]) / between)
+
+
+def growth(measured: list[dict[str, Any]]) -> str:
+    """Return the table of ratios."""
+    keys = ("seconds", "after the last part", "command", "worker")
+    rows = []
+    for small, large in itertools.pairwise(measured):
+        for name in PATHS:
+            a, b = small[name], large[name]
+            ratio = [f"{b[key] / a[key]:.2f}" if a[key] else "–" for key in keys]
+            rows.append([f"{small['stars']:,} to {large['stars']:,}", name, *ratio])
+    head = ["stars", "run", "time", "after the last part", "memory of the command"]
+    return table([*head, "of the largest worker"], rows)
+
+
+def of_trials(trials: list[dict[str, Any]]) -> str:
+    """Return the table of what was killed."""
+    head = ["trial", "killed", "when so many parts were there", "parts kept", "time in all [s]"]
+    rows = []
+    for n, one in enumerate(trials, start=1):
+        kept = f"{one['kept']}" if one["target"] == "command" else "–"
+        same = "yes" if one["identical"] else "NO"
+        rows.append([f"{n}", one["target"], f"{one['after']}", kept, f"{one['seconds']:.0f}", same])
+    return table([*head, "identical to the serial catalogue"], rows)
+
+
+def projection(measured: list[dict[str, Any]]) -> str:
+    """Return what follows for ten million stars."""
+    base = measured[-1]
+    alone, both = rate(base, "one process"), rate(base, "2 workers")
+    command, worker = (base["2 workers"][key] for key in ("command", "worker"))
+    merge = base["2 workers"]["after the last part"] / (base["spectra"] / SHARD)
+    slope, known = 0.0, " (one size cannot tell)"
+    if len(measured) > 1:
+        small = measured[-2]
+        slope = (command - small["2 workers"]["command"]) / (base["stars"] - small["stars"])
+        known = ""
+        later = base["2 workers"]["after the last part"] - small["2 workers"]["after the last part"]
+        merge = SHARD * later / (base["spectra"] - small["spectra"])
+    spectra = GOAL * base["spectra"] / base["stars"]
+    shards = spectra / min(max(SHARD, spectra / MANY), LARGEST_SHARD * SHARD)
+    hours = GOAL / alone / 3600.0
+    return f"""## Projection to ten million
+
+From the numbers of {base["stars"]:,} stars:
+
+- {GOAL / both / 3600:,.0f} hours on this machine with {WORKERS} workers. {hours:,.0f} hours of one
+  such thread alone, so {hours / 100:,.1f} hours of 100, if the rate of each does not fall with
+  their number: nothing passes between workers, the scheduler hears of
+  {100 * alone * shards / GOAL:.1f} shards a second, and the disk must give
+  {100 * alone * base["store"] / 1e6:,.0f} MB/s.
+- {GOAL * base["store"] / 1e12:.1f} TB of spectra in stores; {GOAL * base["row"] / 1e9:.0f} GB of
+  catalogue, twice while parts are merged, in {shards:,.0f} parts.
+- {merge * shards / 60:.0f} minutes from the last part to the end, at {merge:.2f} s for each part; a
+  part of 680 rows takes as long to merge as one of 85.
+- {command + max(slope, 0.0) * GOAL:.1f} GB for the command: what it has here, and
+  {max(slope, 0.0) * 1e9:.0f} bytes for each star more{known}. {worker:.1f} GB for each worker, as
+  here: what it holds does not depend on the number of stars."""
+
+
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """Return what a file says, or make it."""
+    if not path.exists():
+        path.write_text(json.dumps(make()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Run all, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--largest", action="store_true", help=f"also {LARGEST:,}: 10 GB, hours")
+    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    arguments = parser.parse_args()
+    work: Path = arguments.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    stars = simulated(work)
+    print({survey: len(own) for survey, own in stars.items()}, flush=True)
+    sizes = sorted({*arguments.sizes, *([LARGEST] if arguments.largest else [])})
+    for size in sizes:
+        kept(work / f"size-{size}.json", lambda size=size: measure(work, stars, size))
+    rng = random.Random(1)
+    trials = kept(
+        work / "trials.json", lambda: [trial(work, sizes[0], target, rng) for target in TRIALS]
+    )
+    measured = [json.loads(path.read_text("utf-8")) for path in work.glob("size-*.json")]
+    measured.sort(key=lambda found: found["stars"])
+    write_page(arguments.output / "scale.md", page(measured, trials, sizes[0]))
+
+
+if __name__ == "__main__":
+    main()
