@@ -224,6 +224,24 @@ def test_a_catalogue_alone_says_what_is_lacking(tmp_path):
     )
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_five_stars_with_every_table_are_not_judged(tmp_path, known):
+    """Also where no row has a value."""
+    values = true_labels(5) if known else np.full((5, 4), np.nan)
+    path = write(catalogue(values, "galah", stars(5)), tmp_path / "five.parquet")
+    table = truth_table(true_labels(5), stars(5))
+    table["cluster"] = ["M67"] * 5
+    table["binary_id"] = ["a", "a", "b", "b", ""]
+    table.write(tmp_path / "all.csv")
+    everything = dict.fromkeys(("truth", "clusters", "binaries"), tmp_path / "all.csv")
+    done = validate([path], tmp_path / "page.html", **everything)
+    numbers = json.loads(done.numbers.read_text())
+    assert {one["verdict"] for one in numbers["summary"]} == {"few"}
+    assert by_label(numbers["recovered"]["all"])["teff"]["rows"] == 5 * known
+    assert by_label(numbers["recovered"]["all"])["teff"]["missing"] == 5 * (not known)
+    assert by_label(numbers["binaries"])["fe_h"]["pairs"] == 2 * known
+
+
 def test_two_catalogues_are_one(report, tmp_path):
     numbers, _, table, truth = report
     apogee = np.asarray(table["survey"] == "apogee")

@@ -93,11 +93,18 @@ def errors_section(done: Validated) -> list[str]:
         for one in numbers
     ]
     tenths = [f"{i / 10:.1f}–{(i + 1) / 10:.1f}" for i in range(10)]
+    blocks = []
+    if any(widths.values()):
+        figure = drawn.lines(widths, "pull_width", "pull width", 3.0)
+        blocks.append(
+            figure_block(
+                figure,
+                f"Widths of pulls, of {FEW} stars or more; dark green passes, light green warns, "
+                "a cross is beyond the edge.",
+            )
+        )
     return [
-        figure_block(
-            drawn.lines(widths, "pull_width", "pull width", 3.0),
-            f"Widths of pulls of surveys with {FEW} stars; dark green passes, light green warns.",
-        ),
+        *blocks,
         figure_block(
             drawn.pull_histograms(done.rows, truth, numbers),
             "Pulls of good rows and the normal that they should follow; what is beyond five errors "
