@@ -95,6 +95,12 @@ def memory(pid: int) -> float:
     return next((float(s.split()[1]) for s in lines if s.startswith("RssAnon")), 0.0) / 1e6
 
 
+def processor(pid: int) -> float:
+    """Return the processor time of a process so far, in s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def run(
     store: Path,
     output: Path,
@@ -111,11 +117,13 @@ def run(
     begin, first, last = time.monotonic(), 0.0, 0.0
     process = subprocess.Popen([sys.executable, "-c", code, *words], env=environment)
     most: dict[int, float] = {}
+    worked: dict[int, float] = {}
     parts, killed = 0, False
     while process.poll() is None:
         try:
             for pid in (process.pid, *children(process.pid)):
                 most[pid] = max(most.get(pid, 0.0), memory(pid))
+                worked[pid] = processor(pid)
         except OSError:
             pass  # one that has just ended
         now = len(list(output.with_name(f"{output.name}.parts").glob("part-*")))
@@ -126,6 +134,7 @@ def run(
         time.sleep(LOOK)
     return {
         "seconds": time.monotonic() - begin,
+        "processor": sum(worked.values()),
         "before the first part": first,
         "after the last part": time.monotonic() - begin - last,
         "command": most.pop(process.pid, 0.0),
@@ -240,7 +249,14 @@ killed with SIGKILL; where it is the command, the same command is given again.""
 
 def of_sizes(measured: list[dict[str, Any]]) -> str:
     """Return the table of all runs."""
-    head = ["stars", "run", "time [s]", "stars/s", "before the first part [s]"]
+    head = [
+        "stars",
+        "run",
+        "time [s]",
+        "processor time of all [s]",
+        "stars/s",
+        "before the first part [s]",
+    ]
     head += ["after the last part [s]", "memory of the command [GB]", "of the largest worker [GB]"]
     rows = []
     for found in measured:
@@ -267,14 +283,21 @@ def rate(found: dict[str, Any], name: str) -> float:
 
 def growth(measured: list[dict[str, Any]]) -> str:
     """Return the table of ratios."""
-    keys = ("seconds", "after the last part", "command", "worker")
+    keys = ("seconds", "processor", "after the last part", "command", "worker")
     rows = []
     for small, large in itertools.pairwise(measured):
         for name in PATHS:
             a, b = small[name], large[name]
             ratio = [f"{b[key] / a[key]:.2f}" if a[key] else "–" for key in keys]
             rows.append([f"{small['stars']:,} to {large['stars']:,}", name, *ratio])
-    head = ["stars", "run", "time", "after the last part", "memory of the command"]
+    head = [
+        "stars",
+        "run",
+        "time",
+        "processor time",
+        "after the last part",
+        "memory of the command",
+    ]
     return table([*head, "of the largest worker"], rows)
 
 
@@ -296,10 +319,11 @@ def projection(measured: list[dict[str, Any]]) -> str:
     command, worker = (base["2 workers"][key] for key in ("command", "worker"))
     merge = base["2 workers"]["after the last part"] / (base["spectra"] / SHARD)
     slope, known = 0.0, " (one size cannot tell)"
+    end = "with the end of the workers, as one size cannot tell them apart; "
     if len(measured) > 1:
         small = measured[-2]
         slope = (command - small["2 workers"]["command"]) / (base["stars"] - small["stars"])
-        known = ""
+        known = end = ""
         later = base["2 workers"]["after the last part"] - small["2 workers"]["after the last part"]
         merge = SHARD * later / (base["spectra"] - small["spectra"])
     spectra = GOAL * base["spectra"] / base["stars"]
@@ -316,8 +340,8 @@ From the numbers of {base["stars"]:,} stars:
   {100 * alone * base["store"] / 1e6:,.0f} MB/s.
 - {GOAL * base["store"] / 1e12:.1f} TB of spectra in stores; {GOAL * base["row"] / 1e9:.0f} GB of
   catalogue, twice while parts are merged, in {shards:,.0f} parts.
-- {merge * shards / 60:.0f} minutes from the last part to the end, at {merge:.2f} s for each part; a
-  part of 680 rows takes as long to merge as one of 85.
+- {merge * shards / 60:.0f} minutes from the last part to the end, at {merge:.2f} s for each part;
+  {end}a part of 680 rows takes as long to merge as one of 85.
 - {command + max(slope, 0.0) * GOAL:.1f} GB for the command: what it has here, and
   {max(slope, 0.0) * 1e9:.0f} bytes for each star more{known}. {worker:.1f} GB for each worker, as
   here: what it holds does not depend on the number of stars."""
