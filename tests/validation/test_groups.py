@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from spectrolabe.validation.cluster_spread import Members, cluster_spread
 from spectrolabe.validation.validate import validate
 from tests.validation.made_up import SIGMA, catalogue, true_labels, write
 
@@ -88,6 +89,37 @@ def test_clusters_as_homogeneous_as_their_errors_pass(tmp_path):
     judged = verdicts(numbers)
     assert judged["fe_h", "dispersion"] == judged["mg_fe", "dispersion"] == "pass"
     assert rows_of(numbers["clusters"])["mg_fe"]["width"] == pytest.approx(1.0, abs=0.3)
+
+
+def test_one_wrong_member_moves_neither_mean_nor_slope():
+    teff = np.linspace(4500.0, 6500.0, 11)
+    value = 0.1 + 0.05 * (teff - 5500.0) / 1000.0
+    wrong = value.copy()
+    wrong[0] += 4.0
+    found = []
+    for values in (value, wrong):
+        members = Members(values, np.full(11, 0.05), teff, np.zeros(11, dtype=int), ("M67",))
+        found.append(cluster_spread(members, "fe_h"))
+    without, with_it = found
+    assert without.mean == pytest.approx(0.1)
+    np.testing.assert_allclose([without.trend, with_it.trend], 0.05)
+    assert with_it.mean == pytest.approx(np.mean(value[1:]))
+    assert with_it.dispersion < 0.05
+
+
+def test_slopes_are_those_of_least_squares():
+    """Two clusters of other means and errors: a column for each mean and one for Teff."""
+    rng = np.random.default_rng(8)
+    group = np.repeat([0, 1], [12, 9])
+    teff, sigma = rng.uniform(4500, 6500, 21), rng.uniform(0.02, 0.08, 21)
+    value = 0.3 * group + 0.02 * (teff - 5500) / 1000 + 0.3 * sigma * rng.normal(size=21)
+    found = cluster_spread(Members(value, sigma, teff, group, ("a", "b")), "fe_h")
+    assert found.dispersion == 0.0  # scatter below the errors
+    design = np.c_[group == 0, group == 1, teff / 1000.0] / sigma[:, None]
+    expected = np.linalg.lstsq(design, value / sigma)[0][2]
+    assert found.trend == pytest.approx(expected)
+    error = np.sqrt(np.linalg.inv(design.T @ design)[2, 2])
+    assert found.e_trend == pytest.approx(error)
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,7 @@ def test_surveys_differ_by_what_was_put_in(report):
     assert found["teff"]["median"] == pytest.approx(100.0, abs=8.0)
     assert found["teff"]["offset"] == pytest.approx(np.sqrt(2), abs=0.12)
     assert found["fe_h"]["offset"] == pytest.approx(0.0, abs=0.12)  # both have the same bias
+    assert found["teff"]["width"] == pytest.approx(1.0, abs=0.2)  # about the offset
     assert found["logg"]["width"] == pytest.approx(1.6, abs=0.15)
 
 

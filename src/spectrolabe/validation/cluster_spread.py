@@ -80,6 +80,15 @@ class Members:
     group: NDArray
     names: tuple[str, ...]
 
+    def core(self, extra: float = 0.0) -> NDArray:
+        """Return which members are near the median of their cluster, shape (M,)."""
+        near = np.zeros(len(self.value), dtype=bool)
+        deviation = np.hypot(self.sigma, extra)
+        for k in range(len(self.names)):
+            here = self.group == k
+            near[here] = _core(self.value[here], deviation[here])
+        return near
+
     def centred(self, extra: float = 0.0) -> tuple[NDArray, NDArray]:
         """Return distances from the mean of the cluster, and their standard deviations, (M,).
 
@@ -89,10 +98,11 @@ class Members:
             Scatter beyond the errors.
         """
         away, deviation = np.full((2, len(self.value)), np.nan)
+        near = self.core(extra)
         for k in range(len(self.names)):
             here = np.flatnonzero(self.group == k)
             value, variance = self.value[here], self.sigma[here] ** 2 + extra**2
-            core = _core(value, np.sqrt(variance))
+            core = near[here]
             mean = np.average(value[core], weights=1.0 / variance[core])
             of_mean = 1.0 / np.sum(1.0 / variance[core])
             away[here] = value - mean
@@ -202,10 +212,10 @@ def _dispersion(members: Members, free: int) -> tuple[float, float]:
 
 def _trend(members: Members, dispersion: float) -> tuple[float, float]:
     """Slope with Teff that all clusters share, each with a zero point of its own."""
-    use = np.isfinite(members.teff)
+    use = np.isfinite(members.teff) & members.core(dispersion)
     weight = 1.0 / (members.sigma**2 + dispersion**2)
     slope, error = np.nan, np.nan
-    for _ in range(3):  # outliers found with one slope are left out of the next
+    for _ in range(3):  # those far from one slope are left out of the next
         x, y = (
             _less_mean(v, weight, members.group, use) for v in (members.teff / PER, members.value)
         )
