@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
+from spectrolabe.surveys import SURVEYS
 from tests.docs.runner import blocks, figures, missing, run
 
 ROOT = Path(__file__).parents[2]
@@ -111,9 +113,15 @@ subprocess.run([
 
 
 @pytest.fixture(autouse=True)
-def _no_window(monkeypatch):
+def _nothing_stays(monkeypatch):
+    """No windows; and a survey that a page adds is gone afterwards."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     mpl.use("Agg")
+    known = dict(SURVEYS)
+    yield
+    plt.close("all")
+    SURVEYS.clear()
+    SURVEYS.update(known)
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
