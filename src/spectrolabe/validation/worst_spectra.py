@@ -51,7 +51,7 @@ def worst_spectra(
             drawn[str(k)] = spectra
             titles[str(k)] = (
                 f"{one.star_id}, {one.survey}, S/N {one.snr:.0f}: {short_name(one.label)} "
-                f"{one.value:.4g} ± {one.error:.2g} for {one.truth:.4g}"
+                f"{one.value:.4g} ± {one.error:.2g}, truth {one.truth:.4g}"
             )
         else:
             notes.append(f"Not drawn: {one.spectrum_id} of {one.survey}, {reason}.")
