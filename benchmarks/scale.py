@@ -154,6 +154,7 @@ def measure(work: Path, stars: dict[str, list[list[Spectrum]]], size: int) -> di
     outputs = []
     for name, options in PATHS.items():
         outputs.append(work / f"{name.replace(' ', '-')}-{size}.parquet")
+        shutil.rmtree(f"{outputs[-1]}.parts", ignore_errors=True)  # of a run that was interrupted
         found[name] = run(store, outputs[-1], options)
         print(size, name, found[name], flush=True)
         if found[name]["exit"]:
@@ -266,6 +267,7 @@ def of_sizes(measured: list[dict[str, Any]]) -> str:
                 f"{found['stars']:,}",
                 name,
                 f"{one['seconds']:.0f}",
+                f"{one['processor']:.0f}",
                 f"{rate(found, name):.1f}",
             ]
             cells += [f"{one[key]:.1f}" for key in ("before the first part", "after the last part")]
@@ -329,6 +331,7 @@ def projection(measured: list[dict[str, Any]]) -> str:
     spectra = GOAL * base["spectra"] / base["stars"]
     shards = spectra / min(max(SHARD, spectra / MANY), LARGEST_SHARD * SHARD)
     hours = GOAL / alone / 3600.0
+    more = LARGEST_SHARD * SHARD * base["store"] * base["stars"] / base["spectra"] / 1e9
     return f"""## Projection to ten million
 
 From the numbers of {base["stars"]:,} stars:
@@ -344,7 +347,7 @@ From the numbers of {base["stars"]:,} stars:
   {end}a part of 680 rows takes as long to merge as one of 85.
 - {command + max(slope, 0.0) * GOAL:.1f} GB for the command: what it has here, and
   {max(slope, 0.0) * 1e9:.0f} bytes for each star more{known}. {worker:.1f} GB for each worker, as
-  here: what it holds does not depend on the number of stars."""
+  here: it holds a model and a shard, of which the larger ones have {more:.2f} GB of spectra."""
 
 
 def kept(path: Path, make: Callable[[], Any]) -> Any:
