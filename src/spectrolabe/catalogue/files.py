@@ -25,6 +25,7 @@ from astropy.table.meta import get_yaml_from_table
 
 from spectrolabe.catalogue.schema import LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, check_unpacked
 from spectrolabe.surveys.files import opened
 
 __all__ = ["SUFFIXES", "atomic", "check_suffix", "read_catalogue", "write_catalogue"]
@@ -82,8 +83,9 @@ def read_catalogue(path: str | Path) -> Table:
     """
     path = Path(path)
     if path.is_file() and _magic(path) == b"PAR1":
-        return _from_parquet(path)
-    with opened(path) as file:
+        with blaming(path, "a Spectrolabe catalogue"):
+            return _from_parquet(path)
+    with opened(path) as file, blaming(path, "a Spectrolabe catalogue"):
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
         return _from_hdu(path, file.hdus[EXTENSION])
@@ -182,6 +184,9 @@ def _votable_header(table: Table) -> bytes:
 
 def _from_parquet(path: Path) -> Table:
     try:
+        metadata = pq.ParquetFile(path).metadata
+        cells = metadata.num_rows * metadata.num_columns
+        check_unpacked(path, 8 * cells, path.stat().st_size)
         arrow = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole Parquet file", found=str(error)) from error

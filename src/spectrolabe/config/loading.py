@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import read_text
 
 if TYPE_CHECKING:
     from spectrolabe.config.emulator import EmulatorTrainConfig
@@ -107,8 +108,10 @@ def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(path, expected="a configuration file", found="none")
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tree = tomllib.loads(read_text(path, "a TOML file"))
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits among them
+        if isinstance(error, InputError):
+            raise
         raise InputError(path, expected="a TOML file", found=str(error)) from error
     for override in overrides:
         _apply(tree, override)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from spectrolabe.guard import blaming
 from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection
 from spectrolabe.homogenise.formula import Formula
 from spectrolabe.homogenise.functions import Function
@@ -86,8 +87,9 @@ def load_correction(path: str | Path) -> Correction:
         If there is no such file, it is no correction, or of another version of the format.
     """
     found, tensors = read_headed(path, "correction", FORMAT)
-    labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
-    return Correction(labels, found["card"])
+    with blaming(path, "a correction written by Spectrolabe"):
+        labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
+        return Correction(labels, dict(found["card"]))
 
 
 def _label(name: str, plain: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> LabelCorrection:

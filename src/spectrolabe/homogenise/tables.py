@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.catalogue.files import arrow_table
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, inside
 from spectrolabe.homogenise.crossmatch import Positions
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.surveys.files import read_table
@@ -254,6 +256,11 @@ def _opened(path: Path) -> Any:
             path, expected="a whole Parquet table", found=" ".join(str(error).split())
         ) from error
     table = read_table(path)
+    with blaming(path, "a table with a row for each star"):
+        return ds.dataset(_arrow(table))
+
+
+def _arrow(table: Table) -> pa.Table:
     wide = [name for name in table.colnames if table[name].ndim > 1]
     table.remove_columns(wide)
     masks = {n: np.asarray(table[n].mask) for n in table.colnames if hasattr(table[n], "mask")}
@@ -264,7 +271,7 @@ def _opened(path: Path) -> Any:
         at = arrow.schema.get_field_index(name)
         values = pc.if_else(pa.array(mask), pa.scalar(None, arrow[name].type), arrow[name])
         arrow = arrow.set_column(at, arrow.schema.field(at), values)
-    return ds.dataset(arrow)
+    return arrow
 
 
 def _primary(path: Path) -> Path:
@@ -273,8 +280,10 @@ def _primary(path: Path) -> Path:
     if collection.is_file():
         for line in collection.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition("=")
-            if key.strip() == "hats_primary_table_url" and (path / value.strip()).is_dir():
-                return path / value.strip()
+            if key.strip() == "hats_primary_table_url":
+                primary = inside(path, value.strip(), collection)
+                if primary.is_dir():
+                    return primary
     return path
 
 
