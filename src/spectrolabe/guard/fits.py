@@ -56,8 +56,8 @@ def check_fits(path: object, stream: BinaryIO, size: int) -> None:
         at += len(header)
         if data > size - at:
             raise InputError(
-                where,
-                expected=f"{data} bytes of data, as its header says",
+                path,
+                expected=f"{data} bytes of data in HDU {number}, as its header says",
                 found=f"{size - at} (a truncated or damaged file)",
                 fix="Download it again.",
             )

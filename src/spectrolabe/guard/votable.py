@@ -36,7 +36,11 @@ def check_votable(path: object, content: bytes) -> None:
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
-        raise InputError(path, expected="a VOTable", found=str(error)) from error
+        raise InputError(
+            path,
+            expected="FITS, VOTable, ECSV, CSV or Parquet",
+            found=f"something that does not read as votable ({error})",
+        ) from error
 
 
 class _Walk:

@@ -47,7 +47,6 @@ def read_headed(
         raise InputError(path, expected=expected, found="another safetensors file")
     with blaming(path, expected):
         found = dict(json.loads(header))
-        names = dict(found["labels"])
     if found.get("format") != version:
         raise InputError(
             path,
@@ -55,6 +54,8 @@ def read_headed(
             found=f"{found.get('format')}",
             fix="It was written by another version of Spectrolabe; fit it again.",
         )
+    with blaming(path, expected):
+        names = dict(found["labels"])
     for name in names:
         if name not in LABELS:
             raise InputError(path, expected="labels of the registry", found=name)

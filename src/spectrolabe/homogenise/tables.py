@@ -26,6 +26,7 @@ from spectrolabe.surveys.files import read_table
 
 __all__ = ["StarTable"]
 
+WHOLE = "a whole table with a row for each star"
 ROWS = 50_000  # of a piece
 POSITION = ("ra", "dec", "pm_ra", "pm_dec")
 ALSO = {"pm_ra": "pmra", "pm_dec": "pmdec"}  # what Gaia calls them
@@ -84,7 +85,8 @@ class StarTable:
 
     @cached_property
     def _rows(self) -> int:
-        return int(self._data.count_rows())
+        with blaming(self.path, WHOLE):
+            return int(self._data.count_rows())
 
     def __len__(self) -> int:
         return self._rows
@@ -105,7 +107,12 @@ class StarTable:
 
     def pieces(self) -> Iterator[pa.Table]:
         """Yield all columns, some rows at a time, in their order."""
-        for batch in self._data.to_batches(batch_size=ROWS):
+        batches = self._data.to_batches(batch_size=ROWS)
+        while True:
+            with blaming(self.path, WHOLE):
+                batch = next(batches, None)
+            if batch is None:
+                return
             if len(batch):
                 yield pa.Table.from_batches([batch])
 
@@ -150,7 +157,8 @@ class StarTable:
         """Return the rows that may be learnt from, shape (N,), bool."""
         if not self.bad:
             return np.ones(len(self), dtype=bool)
-        column = self._data.to_table(columns=[self.bad])[self.bad]
+        with blaming(self.path, WHOLE):
+            column = self._data.to_table(columns=[self.bad])[self.bad]
         return _numbers(column, self.path) == 0
 
     def read(
@@ -219,7 +227,8 @@ class StarTable:
 
     def _columns(self, names: Sequence[str]) -> pa.Table:
         wanted = dict.fromkeys(self.called(name) for name in names if self.has(name))
-        return self._data.to_table(columns=list(wanted))
+        with blaming(self.path, WHOLE):
+            return self._data.to_table(columns=list(wanted))
 
 
 class TableValues:
