@@ -2,8 +2,8 @@
 
 A reader must return what keeps its promises or raise an `InputError` that names the file, within
 seconds and without much memory. What does something else is printed as a recipe, which
-``tests/fuzz/test_regressions.py`` takes. The recipe in hand is always in ``--log``: it is that of the
-input at which a library crashed the process, if one does.
+``tests/fuzz/test_regressions.py`` takes. The recipe in hand is always in ``--log``: if a library
+crashes the process, it is that of the input at which it did.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fuzz.readers import READERS
-from tests.fuzz.trial import Failure, Recipe, attempt, collect, files_of, random_recipe
+from tests.fuzz.trial import FuzzError, Recipe, attempt, collect, files_of, random_recipe
 
 KEPT = 5  # recipes printed for each kind of failure
 
@@ -67,7 +67,7 @@ def _one(name: str, tally: Tally, rng: random.Random, log: Path) -> None:
     tally.tried += 1
     try:
         tally.refused += attempt(name, files) != ""
-    except Failure as failure:
+    except FuzzError as failure:
         kind = str(failure)[:100]
         tally.failures[kind] += 1
         if tally.failures[kind] <= KEPT:
@@ -81,9 +81,7 @@ def _print(tallies: dict[str, Tally]) -> None:
     for name, one in tallies.items():
         failed = sum(one.failures.values())
         read = one.tried - one.refused - failed
-        print(
-            f"| {name} | {one.tried} | {one.refused} | {read} | {failed} | {one.slowest:.2f} s |"
-        )
+        print(f"| {name} | {one.tried} | {one.refused} | {read} | {failed} | {one.slowest:.2f} s |")
     total = sum(one.tried for one in tallies.values())
     print(f"\n{total} inputs, {sum(sum(t.failures.values()) for t in tallies.values())} failures")
 

@@ -25,7 +25,19 @@ WORDS = (
     *("nan", "inf", "-inf", "1e308", "1e-320", "1e999", "-9999", "T", "F", "''", "None", ""),
     *("../../x", "/etc/passwd", "\x1b[31m", "\x00", "é", "𝒳" * 20, "a" * 3000, "%s%n", "{}"),
     *("'Angstrom'", "'furlong'", "'BINTABLE'", "'IMAGE'", "1D", "0D", "-1D", "999999999D"),
-    *("PD(9999999999)", "QB(1)", "5A", "1X", "1L", "1M", "(3,-1)", "(0)", "air", "rest", "observed"),
+    *(
+        "PD(9999999999)",
+        "QB(1)",
+        "5A",
+        "1X",
+        "1L",
+        "1M",
+        "(3,-1)",
+        "(0)",
+        "air",
+        "rest",
+        "observed",
+    ),
 )
 VALUES: tuple[Any, ...] = (
     *INTEGERS,
@@ -194,7 +206,7 @@ def hdus_changed(data: bytes, rng: random.Random) -> bytes:
 
 
 def values_changed(data: bytes, rng: random.Random) -> bytes:
-    """A column or an image is NaN, infinite, zero, negative, reversed, or of other sizes or types."""
+    """A column or an image is NaN, infinite, negative, reversed, or of other sizes or types."""
 
     def edit(hdus: fits.HDUList) -> fits.HDUList:
         number = rng.choice([i for i, hdu in enumerate(hdus) if hdu.data is not None])
@@ -317,21 +329,19 @@ def vouched(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """A card that vouches for whatever weights there are: a forged model, not a damaged one."""
     changed = dict(files)
     for name in files:
-        if name.endswith("card.json") and (path := name.replace("card.json", "model.safetensors")):
-            if path in files and _is_json(files[name]):
-                card = json.loads(files[name])
-                if isinstance(card, dict) and "weights_sha256" in card:
-                    card["weights_sha256"] = hashlib.sha256(files[path]).hexdigest()
-                    changed[name] = json.dumps(card).encode()
+        weights = name.removesuffix("card.json") + "model.safetensors"
+        if name.endswith("card.json") and weights in files and _is_json(files[name]):
+            card = json.loads(files[name])
+            if isinstance(card, dict) and "weights_sha256" in card:
+                card["weights_sha256"] = hashlib.sha256(files[weights]).hexdigest()
+                changed[name] = json.dumps(card).encode()
     return changed
 
 
 BYTES: tuple[Mutation, ...] = (
     *(flip, flip_head, flip_tail, overwrite, truncate, remove, repeat, insert, pack, pack_damaged),
 )
-OF_FITS: tuple[Mutation, ...] = (
-    *(card_value, card_size, card_name, hdus_changed, values_changed),
-)
+OF_FITS: tuple[Mutation, ...] = (*(card_value, card_size, card_name, hdus_changed, values_changed),)
 OF_TEXT: tuple[Mutation, ...] = (token, token, line)
 MUTATIONS: dict[str, Mutation] = {
     one.__name__: one for one in (*BYTES, *OF_FITS, *OF_TEXT, json_value, tensor_header)

@@ -34,6 +34,7 @@ from spectrolabe.models.uncertainty import Coverage, Recalibration
 from spectrolabe.sky import writers
 from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.store import StoreWriter
+from spectrolabe.surveys.keywords import SIDECAR
 from spectrolabe.synthesis.grid import write_grid
 from tests.homogenise.made_up import made_up as made_up_stars
 from tests.models.tiny_emulator import tiny_emulator
@@ -76,7 +77,8 @@ def of_writers(survey: str, kind: str) -> dict[str, Files]:
         with tempfile.TemporaryDirectory() as folder:
             case = write(Path(folder), np.random.default_rng(3))
             if case.survey == survey:
-                found[name] = {case.path.name: case.path.read_bytes()}
+                beside = (case.path, case.path.with_name(SIDECAR))
+                found[name] = {path.name: path.read_bytes() for path in beside if path.is_file()}
     return found
 
 
@@ -93,6 +95,8 @@ def tables_of_text() -> dict[str, Files]:
     table["wavelength"].unit = "Angstrom"
     keywords = {"MEDIUM": "vacuum", "FRAME": "rest", "RV": "0", "R": "2000"}
     table.meta.update(keywords)
+    own = {**keywords, "WAVEUNIT": "Angstrom"}
+    sidecar = "\n".join(f'{key} = "{value}"' for key, value in own.items())
     found: dict[str, Files] = {}
     for suffix, kind in (("ecsv", "ascii.ecsv"), ("vot", "votable"), ("parquet", "parquet")):
 
@@ -100,7 +104,6 @@ def tables_of_text() -> dict[str, Files]:
             table.write(folder / f"own.{suffix}", format=kind)
             (folder / "spectra.toml").write_text(sidecar)
 
-        sidecar = "\n".join(f'{key} = "{value}"' for key, value in keywords.items())
         found[suffix] = _made(write)
     head = "".join(f"# {key} = {value}\n" for key, value in keywords.items())
     rows = "".join(f"{x},1.0,100.0\n" for x in grid)
@@ -205,7 +208,9 @@ def corrections() -> dict[str, Files]:
     ids = np.arange(400).astype(str)
     target = Labels(NAMES, true + error * (1 + rng.normal(size=true.shape)), error, ids)
     other = Labels(NAMES, true, error / 3, ids)
-    found = {m: fit_correction(target, other, method=m) for m in ("polynomial", "spline", "xgboost")}
+    found = {
+        m: fit_correction(target, other, method=m) for m in ("polynomial", "spline", "xgboost")
+    }
     found["symbolic"] = _with_formula(found["polynomial"])
     return {
         method: _made(lambda folder, c=one: save_correction(c, folder / "a.correction"))
@@ -276,6 +281,11 @@ def star_tables() -> dict[str, Files]:
         suffix: _made(lambda folder, s=suffix, k=kind: table.write(folder / f"stars.{s}", format=k))
         for suffix, kind in kinds.items()
     }
+
+
+def given_tables() -> dict[str, Files]:
+    """Those of the formats in which stars to be computed may be given."""
+    return {kind: files for kind, files in star_tables().items() if kind != "vot"}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Every reader: what whole files it has, how it is called, and what must hold of what it returns."""
+"""Every reader: its whole files, how it is called, and what must hold of what it returns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from spectrolabe import surveys
 from spectrolabe.catalogue import read_catalogue
 from spectrolabe.config import load_config
-from spectrolabe.config.loading import load_training
-from spectrolabe.errors import InputError
+from spectrolabe.config.grid import GridConfig
+from spectrolabe.config.loading import Strict, load_training
+from spectrolabe.config.sky import SkyConfig
 from spectrolabe.homogenise.calibration import Calibration
 from spectrolabe.homogenise.correction_files import load_correction
 from spectrolabe.homogenise.tables import StarTable
@@ -161,12 +162,17 @@ def _grid(folder: Path) -> None:
 
 def _configuration(folder: Path) -> None:
     path = _file(folder)
-    try:
+    kind = KINDS.get(path.stem)
+    if kind is None:
         load_training(path)
-    except InputError:
-        from spectrolabe.config.sky import SkyConfig
+    else:
+        load_config(path, (), kind)
 
-        load_config(path, (), SkyConfig)
+
+KINDS: dict[str, type[Strict]] = {
+    **dict.fromkeys(("sky", "demo-sky", "twins-sky"), SkyConfig),
+    **dict.fromkeys(("grid", "emulator-grid", "library"), GridConfig),
+}
 
 
 def _of_survey(survey: str) -> Callable[[], dict[str, Files]]:
@@ -192,7 +198,7 @@ READERS: dict[str, Reader] = {
     "calibration": Reader(originals.calibrations, _calibration),
     "catalogue": Reader(originals.catalogues, _catalogue),
     "stars": Reader(originals.star_tables, _stars),
-    "given": Reader(originals.star_tables, _given),
+    "given": Reader(originals.given_tables, _given),
     "grid": Reader(originals.grids, _grid),
     "configuration": Reader(originals.configurations, _configuration),
 }

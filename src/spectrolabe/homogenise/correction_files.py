@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from spectrolabe.errors import InputError
 from spectrolabe.guard import blaming
+from spectrolabe.homogenise.booster import check_booster
 from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection
 from spectrolabe.homogenise.formula import Formula
 from spectrolabe.homogenise.functions import Function
@@ -119,6 +120,8 @@ def _check_shapes(name: str, inputs: Inputs, support: Support, curves: list[Bent
     if support.points.shape[1:] != (size,) or support.width.shape != (size,):
         raise InputError(name, expected=f"anchors with {size} inputs", found="others")
     for part in (part for curve in curves for part in (curve.plane, curve.bend)):
+        if isinstance(part, Trees):
+            check_booster(name, part.booster, size)
         if isinstance(part, Linear) and part.kind == "polynomial":
             terms = math.comb(size + part.order, size) if 0 < part.order <= MOST_ORDER else 0
             if part.coefficients.shape != (terms,):
