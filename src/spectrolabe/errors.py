@@ -24,10 +24,15 @@ class InputError(ValueError):
     def __init__(self, where: object, *, expected: str, found: str, fix: str = "") -> None:
         self.where, self.expected, self.found, self.fix = str(where), expected, found, fix
         message = f"{where}: expected {expected}, found {found}."
-        super().__init__(f"{message} {fix}".strip())
+        super().__init__(_printable(f"{message} {fix}".strip()))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.where, self.expected, self.found, self.fix))
+
+
+def _printable(text: str) -> str:
+    """Text of files may hold what moves the cursor of a terminal, or changes its title."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def _rebuild(where: str, expected: str, found: str, fix: str) -> InputError:

@@ -29,6 +29,7 @@ from spectrolabe.catalogue.hats import PROPERTY, check_hats, write_hats
 from spectrolabe.catalogue.schema import LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.catalogue.ucds import ucd_of
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, check_unpacked
 from spectrolabe.surveys.files import opened
 
 __all__ = ["SUFFIXES", "atomic", "check_suffix", "read_catalogue", "write_catalogue"]
@@ -107,10 +108,12 @@ def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
     """
     path = Path(path)
     if path.is_dir():
-        return _from_hats(path, correlations)
+        with blaming(path, "a Spectrolabe catalogue"):
+            return _from_hats(path, correlations)
     if path.is_file() and _magic(path) == b"PAR1":
-        return _from_parquet(path, correlations)
-    with opened(path) as file:
+        with blaming(path, "a Spectrolabe catalogue"):
+            return _from_parquet(path, correlations)
+    with opened(path) as file, blaming(path, "a Spectrolabe catalogue"):
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
         return _from_hdu(path, file.hdus[EXTENSION], correlations)
@@ -218,7 +221,9 @@ def _wanted(names: Iterable[str], correlations: bool) -> list[str]:
 
 def _from_parquet(path: Path, correlations: bool) -> Table:
     try:
-        names = _wanted(pq.read_schema(path).names, correlations)
+        found = pq.ParquetFile(path)
+        names = _wanted(found.schema_arrow.names, correlations)
+        check_unpacked(path, 8 * found.metadata.num_rows * len(names), path.stat().st_size)
         arrow = pq.read_table(path, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole Parquet file", found=str(error)) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import read_text
 
 if TYPE_CHECKING:
     from spectrolabe.config.emulator import EmulatorTrainConfig
@@ -107,8 +108,10 @@ def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(path, expected="a configuration file", found="none")
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tree = tomllib.loads(read_text(path, "a TOML file"))
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits among them
+        if isinstance(error, InputError):
+            raise
         raise InputError(path, expected="a TOML file", found=str(error)) from error
     for override in overrides:
         _apply(tree, override)
@@ -165,7 +168,16 @@ def validated(tree: Mapping[str, Any], where: object, kind: type[Config]) -> Con
 
 
 def _known(kind: type[Strict], place: Sequence[str]) -> list[str]:
-    model: Any = kind
+    model: type[Strict] = kind
     for part in place:
-        model = model.model_fields[part].annotation
+        if part in model.model_fields:  # else the number of an entry of a list
+            model = next(_sections(model.model_fields[part].annotation), model)
     return list(model.model_fields)
+
+
+def _sections(annotation: Any) -> Iterator[type[Strict]]:
+    """The sections among the types of an entry: ``Section | None`` has one."""
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)

@@ -21,6 +21,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS, Labels, read_only
 from spectrolabe.surveys.files import column_numbers, column_text, read_table
 
@@ -158,7 +159,11 @@ def read_anchors(path: str | Path) -> Anchors:
         If a column is missing or is an error without its label, a value is out of the label's
         range, or as `Anchors`.
     """
-    table = read_table(path)
+    with blaming(path, "a table of anchors"):
+        return _anchors(path, read_table(path))
+
+
+def _anchors(path: str | Path, table: Table) -> Anchors:
     lower = [name.lower() for name in table.colnames]
     table = Table(table, names=lower, copy=False)
     lacking = [name for name in COLUMNS if name not in lower]

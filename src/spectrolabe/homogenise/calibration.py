@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from spectrolabe.catalogue.schema import LabelFlag
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.homogenise.basis import COVARIATES, TrendBasis
 from spectrolabe.homogenise.corrector import Corrected, T
 from spectrolabe.homogenise.headed import read_headed
@@ -201,9 +202,11 @@ class Calibration:
             If there is no such file, it is no calibration, or of another version of the format.
         """
         card, tensors = read_headed(path, "calibration", FORMAT_VERSION)
-        labels = card.pop("labels")
-        basis = TrendBasis(*(tensors[f"basis.{key}"] for key in BASIS))
-        return cls(basis, {name: _trend(name, one, tensors) for name, one in labels.items()}, card)
+        with blaming(path, "a calibration written by Spectrolabe"):
+            labels = card.pop("labels")
+            basis = TrendBasis(*(tensors[f"basis.{key}"] for key in BASIS))
+            trends = {name: _trend(name, one, tensors) for name, one in labels.items()}
+            return cls(basis, trends, card)
 
 
 def values_of(labels: Labels | LabelPosterior) -> NDArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
+from spectrolabe.homogenise.booster import check_booster
 from spectrolabe.homogenise.correction import Bent, Correction, LabelCorrection
 from spectrolabe.homogenise.formula import Formula
 from spectrolabe.homogenise.functions import Function
@@ -25,6 +29,7 @@ from spectrolabe.models.files import write_file
 __all__ = ["load_correction", "save_correction"]
 
 FORMAT = 2
+MOST_ORDER = 20  # of a polynomial
 KINDS: dict[str, type[Any]] = {"linear": Linear, "formula": Formula, "trees": Trees}
 RANGES = ("centre", "width", "low", "high", "theirs")
 NUMBERS = ("zero", "spread", "bent", "all_")
@@ -86,20 +91,45 @@ def load_correction(path: str | Path) -> Correction:
         If there is no such file, it is no correction, or of another version of the format.
     """
     found, tensors = read_headed(path, "correction", FORMAT)
-    labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
-    return Correction(labels, found["card"])
+    with blaming(path, "a correction written by Spectrolabe"):
+        labels = {name: _label(name, one, tensors) for name, one in found["labels"].items()}
+        return Correction(labels, dict(found["card"]))
 
 
 def _label(name: str, plain: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> LabelCorrection:
     inputs = Inputs(tuple(plain["inputs"]), *(tensors[f"{name}/{key}"] for key in RANGES))
     support = Support(tensors[f"{name}/support"], tensors[f"{name}/support_width"], plain["limit"])
     curves = [_bent(f"{name}/{i}", one, tensors) for i, one in enumerate(plain["curves"])]
+    _check_shapes(name, inputs, support, curves)
     numbers = {key: float(plain[key]) for key in NUMBERS}
     noise = Noise(*map(float, plain["noise"]))
-    return LabelCorrection(
+    one = LabelCorrection(
         inputs=inputs, curve=curves[0], refits=tuple(curves[1:]), support=support, **numbers,
-        noise=noise, card=plain["card"],
+        noise=noise, card=dict(plain["card"]),
     )  # fmt: skip
+    with np.errstate(all="ignore"):
+        one.at(inputs.centre[None])  # what does not fit together fails here and not among stars
+    return one
+
+
+def _check_shapes(name: str, inputs: Inputs, support: Support, curves: list[Bent]) -> None:
+    """Polynomials have as many terms as coefficients: an order from a file may be any number."""
+    size = len(inputs.names)
+    if any(getattr(inputs, key).shape != (size,) for key in RANGES):
+        raise InputError(name, expected=f"ranges of {size} inputs", found="others")
+    if support.points.shape[1:] != (size,) or support.width.shape != (size,):
+        raise InputError(name, expected=f"anchors with {size} inputs", found="others")
+    for part in (part for curve in curves for part in (curve.plane, curve.bend)):
+        if isinstance(part, Trees):
+            check_booster(name, part.booster, size)
+        if isinstance(part, Linear) and part.kind == "polynomial":
+            terms = math.comb(size + part.order, size) if 0 < part.order <= MOST_ORDER else 0
+            if part.coefficients.shape != (terms,):
+                raise InputError(
+                    name,
+                    expected=f"the coefficients of a polynomial of order {part.order}",
+                    found=f"{len(part.coefficients)}",
+                )
 
 
 def _bent(prefix: str, plain: list[dict[str, Any]], tensors: Mapping[str, NDArray]) -> Bent:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS
 
 __all__ = ["read_headed"]
@@ -44,7 +45,8 @@ def read_headed(
         raise InputError(path, expected=expected, found=str(error)) from error
     if header is None:
         raise InputError(path, expected=expected, found="another safetensors file")
-    found = json.loads(header)
+    with blaming(path, expected):
+        found = dict(json.loads(header))
     if found.get("format") != version:
         raise InputError(
             path,
@@ -52,7 +54,9 @@ def read_headed(
             found=f"{found.get('format')}",
             fix="It was written by another version of Spectrolabe; fit it again.",
         )
-    for name in found["labels"]:
+    with blaming(path, expected):
+        names = dict(found["labels"])
+    for name in names:
         if name not in LABELS:
             raise InputError(path, expected="labels of the registry", found=name)
     return found, tensors

@@ -14,16 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.catalogue.files import arrow_table
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, inside
 from spectrolabe.homogenise.crossmatch import Positions
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.surveys.files import read_table
 
 __all__ = ["StarTable"]
 
+WHOLE = "a whole table with a row for each star"
 ROWS = 50_000  # of a piece
 POSITION = ("ra", "dec", "pm_ra", "pm_dec")
 ALSO = {"pm_ra": "pmra", "pm_dec": "pmdec"}  # what Gaia calls them
@@ -82,7 +85,8 @@ class StarTable:
 
     @cached_property
     def _rows(self) -> int:
-        return int(self._data.count_rows())
+        with blaming(self.path, WHOLE):
+            return int(self._data.count_rows())
 
     def __len__(self) -> int:
         return self._rows
@@ -103,7 +107,12 @@ class StarTable:
 
     def pieces(self) -> Iterator[pa.Table]:
         """Yield all columns, some rows at a time, in their order."""
-        for batch in self._data.to_batches(batch_size=ROWS):
+        batches = self._data.to_batches(batch_size=ROWS)
+        while True:
+            with blaming(self.path, WHOLE):
+                batch = next(batches, None)
+            if batch is None:
+                return
             if len(batch):
                 yield pa.Table.from_batches([batch])
 
@@ -148,7 +157,8 @@ class StarTable:
         """Return the rows that may be learnt from, shape (N,), bool."""
         if not self.bad:
             return np.ones(len(self), dtype=bool)
-        column = self._data.to_table(columns=[self.bad])[self.bad]
+        with blaming(self.path, WHOLE):
+            column = self._data.to_table(columns=[self.bad])[self.bad]
         return _numbers(column, self.path) == 0
 
     def read(
@@ -217,7 +227,8 @@ class StarTable:
 
     def _columns(self, names: Sequence[str]) -> pa.Table:
         wanted = dict.fromkeys(self.called(name) for name in names if self.has(name))
-        return self._data.to_table(columns=list(wanted))
+        with blaming(self.path, WHOLE):
+            return self._data.to_table(columns=list(wanted))
 
 
 class TableValues:
@@ -254,6 +265,11 @@ def _opened(path: Path) -> Any:
             path, expected="a whole Parquet table", found=" ".join(str(error).split())
         ) from error
     table = read_table(path)
+    with blaming(path, "a table with a row for each star"):
+        return ds.dataset(_arrow(table))
+
+
+def _arrow(table: Table) -> pa.Table:
     wide = [name for name in table.colnames if table[name].ndim > 1]
     table.remove_columns(wide)
     masks = {n: np.asarray(table[n].mask) for n in table.colnames if hasattr(table[n], "mask")}
@@ -264,7 +280,7 @@ def _opened(path: Path) -> Any:
         at = arrow.schema.get_field_index(name)
         values = pc.if_else(pa.array(mask), pa.scalar(None, arrow[name].type), arrow[name])
         arrow = arrow.set_column(at, arrow.schema.field(at), values)
-    return ds.dataset(arrow)
+    return arrow
 
 
 def _primary(path: Path) -> Path:
@@ -273,8 +289,10 @@ def _primary(path: Path) -> Path:
     if collection.is_file():
         for line in collection.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition("=")
-            if key.strip() == "hats_primary_table_url" and (path / value.strip()).is_dir():
-                return path / value.strip()
+            if key.strip() == "hats_primary_table_url":
+                primary = inside(path, value.strip(), collection)
+                if primary.is_dir():
+                    return primary
     return path
 
 

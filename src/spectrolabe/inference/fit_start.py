@@ -12,6 +12,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.released import find_model
@@ -57,9 +58,13 @@ class TableStart:
     """
 
     def __init__(self, path: str | Path) -> None:
-        table = read_table(path)
-        table = Table(table, names=[name.lower() for name in table.colnames], copy=False)
         self.path = Path(path)
+        with blaming(path, "a table of labels"):
+            self._take(read_table(path))
+
+    def _take(self, table: Table) -> None:
+        path = self.path
+        table = Table(table, names=[name.lower() for name in table.colnames], copy=False)
         self.names = tuple(name for name in table.colnames if name in LABELS)
         if "star_id" not in table.colnames or not self.names or not len(table):
             raise InputError(

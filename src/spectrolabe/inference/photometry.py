@@ -12,6 +12,7 @@ from astropy.table import Column, Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.inference.distance import Distances, Photometry, distances
 from spectrolabe.models.posterior import LabelPosterior
 from spectrolabe.sky.photometry import EXTINCTION
@@ -62,7 +63,11 @@ class PhotometryTable:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        table = read_table(path)
+        with blaming(path, "a table of photometry"):
+            self._take(read_table(path))
+
+    def _take(self, table: Table) -> None:
+        path = self.path
         table = Table(table, names=[name.lower() for name in table.colnames], copy=False)
         self._ids = [name for name in IDS if name in table.colnames]
         have = set(table.colnames)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS, LabelScale
 from spectrolabe.models.ages import AgeModel, AgeNetwork, AgeShape
-from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.files import CARD, WEIGHTS, built, read_card, read_weights, write_file
 from spectrolabe.models.released import AGES, find_model
 
 __all__ = ["FORMAT_VERSION", "load_ages", "save_ages"]
@@ -79,14 +79,17 @@ def load_ages(name: str | Path = "default", scale: str | None = None) -> AgeMode
         If there is no such model or scale, or the weights are not those of the card.
     """
     folder = find_model(name, AGES)
-    card = read_card(folder, AGES, FORMAT_VERSION)
+    with blaming(folder, "a model of ages"):
+        model = _loaded(folder, read_card(folder, AGES, FORMAT_VERSION))
+    return model if scale is None else model.on(scale)
+
+
+def _loaded(folder: Path, card: Mapping[str, Any]) -> AgeModel:
     inputs, scales = card["inputs"], card["scales"]
-    network = AgeNetwork(AgeShape(len(inputs), len(scales), **card["network"]))
-    try:
-        network.load_state_dict(read_weights(folder, card))
-    except RuntimeError as error:
-        raise InputError(folder, expected="weights of this network", found=str(error)) from error
-    model = AgeModel(
+    shape = AgeShape(len(inputs), len(scales), **card["network"])
+    weights = read_weights(folder, card)
+    network = built(lambda: AgeNetwork(shape), vars(shape), weights, folder / WEIGHTS)
+    return AgeModel(
         network,
         LabelScale(
             tuple(one["name"] for one in inputs),
@@ -102,7 +105,6 @@ def load_ages(name: str | Path = "default", scale: str | None = None) -> AgeMode
         card["scale"],
         card,
     )
-    return model if scale is None else model.on(scale)
 
 
 def _column(entries: Sequence[Mapping[str, Any]], key: str) -> NDArray:

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, from_numpy
 
 from spectrolabe.config import EncoderConfig
-from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS, Labels, LabelScale
 from spectrolabe.models.encoder import Encoder
 from spectrolabe.models.estimator import Estimator
@@ -23,6 +23,7 @@ from spectrolabe.models.files import (
     FORMAT,
     FORMAT_VERSION,
     WEIGHTS,
+    built,
     read_card,
     read_weights,
     write_file,
@@ -121,19 +122,19 @@ def load(folder: str | Path) -> Estimator:
     InputError
         As `read_card`; also if the weights are missing, damaged or not those of the card.
     """
-    card = read_card(folder)
-    return _estimator(card, read_weights(folder, card), Path(folder) / WEIGHTS)
+    with blaming(folder, "a model that `spectrolabe train` wrote"):
+        card = read_card(folder)
+        return _estimator(card, read_weights(folder, card), Path(folder) / WEIGHTS)
 
 
 def _estimator(card: Mapping[str, Any], tensors: dict[str, Tensor], path: Path) -> Estimator:
     labels = card["labels"]
-    encoder = Encoder(EncoderConfig(**card["encoder"]), len(labels))
+    config = EncoderConfig(**card["encoder"])
     prefix = "encoder."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(path, expected="weights of this encoder", found=str(error)) from error
+    encoder = built(
+        lambda: Encoder(config, len(labels)), config.model_dump(), state, path, "encoder"
+    )
     column = lambda key: np.array([entry[key] for entry in labels], dtype=float)  # noqa: E731
     names = tuple(entry["name"] for entry in labels)
     scale = LabelScale(names, column("centre"), column("width"))

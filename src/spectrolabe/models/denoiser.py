@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, inside
 from spectrolabe.models.checkpoint import load
 from spectrolabe.models.estimator import Estimator
-from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.files import CARD, WEIGHTS, built, read_card, read_weights, write_file
 from spectrolabe.models.flux_decoder import FluxDecoder
 from spectrolabe.models.pixels import collate, rest_wavelength, row_of
 from spectrolabe.models.released import DENOISER, find_model
@@ -36,6 +37,7 @@ VERSION = 2
 BATCH = 16  # stars computed at once; never changes the result
 COVERED = 0.3  # of the kernels at a pixel, below which nothing is said of it
 DEEPEST = 0.05  # of the continuum: what is left of a line where its level is looked for
+LONGEST_NAME = 60
 AS_STATED = (1.0, 0.0, 0.0, 0.0, 0.0)  # weights of `error_parts`: errors are those of the decoder
 
 
@@ -274,10 +276,13 @@ def load_denoiser(folder: str | Path) -> Denoiser:
     InputError
         If there is none, it is damaged, or the encoder is not the one that it was trained with.
     """
-    card = read_card(folder, DENOISER, VERSION)
+    with blaming(folder, "a denoiser"):
+        return _loaded(Path(folder), read_card(folder, DENOISER, VERSION))
+
+
+def _loaded(folder: Path, card: Mapping[str, Any]) -> Denoiser:
     tensors = read_weights(folder, card)
-    beside = Path(folder) / str(card["encoder"])
-    estimator = load(beside if beside.is_dir() else find_model(card["encoder"]))
+    estimator = load(_encoder_of(folder, str(card["encoder"])))
     if estimator.card["weights_sha256"] != card["encoder_sha256"]:
         raise InputError(
             folder,
@@ -285,11 +290,42 @@ def load_denoiser(folder: str | Path) -> Denoiser:
             found="another one of that name",
             fix="Train the denoiser again, or take the encoder of that time.",
         )
-    encoder = estimator.encoder
-    decoder = FluxDecoder(encoder.latents.shape[1], encoder.heads, int(card["channels"]))
-    try:
-        decoder.load_state_dict(tensors)
-    except RuntimeError as error:
-        path = Path(folder) / WEIGHTS
-        raise InputError(path, expected="weights of this denoiser", found=str(error)) from error
+    encoder, channels = estimator.encoder, int(card["channels"])
+    decoder = built(
+        lambda: FluxDecoder(encoder.latents.shape[1], encoder.heads, channels),
+        {"channels": channels},
+        tensors,
+        folder / WEIGHTS,
+        "denoiser",
+    )
+    _check_card(folder, card)
     return Denoiser(estimator, decoder, card["errors"], card)
+
+
+def _encoder_of(folder: Path, name: str) -> Path:
+    """The folder above, one beside, or a released model: no other path that a card names."""
+    above = folder.resolve().parent
+    beside = inside(above, str(Path(above, folder.resolve().name, name).resolve()), folder / CARD)
+    if beside.is_dir():
+        return beside
+    if Path(name).name != name:
+        raise InputError(
+            folder / CARD, expected="a released model or a folder beside", found=repr(name)
+        )
+    return find_model(name)
+
+
+def _check_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """The name goes into headers of FITS, the weights of errors into every spectrum."""
+    name, errors = str(card["name"]), card["errors"]
+    if not (name.isascii() and name.isprintable() and len(name) <= LONGEST_NAME):
+        raise InputError(
+            folder / CARD,
+            expected=f"a name of at most {LONGEST_NAME} printable ASCII characters",
+            found=repr(name[:100]),
+        )
+    weights = np.array([errors[""], *errors.values()], dtype=float)
+    if weights.shape[1:] != (len(AS_STATED),) or not np.isfinite(weights).all():
+        raise InputError(
+            folder / CARD, expected=f"{len(AS_STATED)} weights of errors", found=str(errors)[:100]
+        )

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from spectrolabe.config import EmulatorConfig
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LabelScale, read_only
-from spectrolabe.models.files import CARD, WEIGHTS, read_card, read_weights, write_file
+from spectrolabe.models.files import CARD, WEIGHTS, built, read_card, read_weights, write_file
 from spectrolabe.models.forward_mode import PerItem, linear, per_item, silu, with_bias
 
 __all__ = ["STRUCTURAL", "Basis", "Emulator", "EmulatorNetwork", "load_emulator", "save_emulator"]
@@ -486,16 +487,20 @@ def load_emulator(folder: str | Path) -> Emulator:
     InputError
         If there is none, it is of another format, or its weights are damaged or of another card.
     """
-    card = read_card(folder, FORMAT, FORMAT_VERSION)
+    with blaming(folder, "an emulator"):
+        return _loaded(Path(folder), read_card(folder, FORMAT, FORMAT_VERSION))
+
+
+def _loaded(folder: Path, card: Mapping[str, Any]) -> Emulator:
     tensors = {name: value.float() for name, value in read_weights(folder, card).items()}
     column = {key: np.array([e[key] for e in card["labels"]]) for key in card["labels"][0]}
     names = tuple(column["name"].tolist())
     scale = LabelScale(names, column["centre"], column["width"])
-    with torch.random.fork_rng(devices=[]):  # to load is not to draw
-        network = EmulatorNetwork(EmulatorConfig(**card["network"]), scale, len(tensors["offset"]))
-    prefix = "network."
+    prefix, config = "network.", EmulatorConfig(**card["network"])
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    network.load_state_dict(state)
+    make = lambda: EmulatorNetwork(config, scale, len(tensors["offset"]))  # noqa: E731
+    with torch.random.fork_rng(devices=[]):  # to load is not to draw
+        network = built(make, config.model_dump(), state, folder / WEIGHTS)
     return Emulator(
         network,
         Basis(

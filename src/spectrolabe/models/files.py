@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import read_json
 
 __all__ = [
     "CARD",
     "FORMAT",
     "FORMAT_VERSION",
     "WEIGHTS",
+    "built",
     "read_card",
     "read_weights",
     "write_file",
 ]
 
 FORMAT, FORMAT_VERSION = "spectrolabe-encoder", 1  # of most models; others have their own
+LARGEST = 100_000  # of a number among the sizes of a network
 CARD, WEIGHTS = "card.json", "model.safetensors"
 
 
@@ -75,10 +78,7 @@ def read_card(
             found="none",
             fix="Give a run of `spectrolabe train`, or a folder under weights/.",
         )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(path, expected="a JSON card", found=str(error)) from error
+    card = read_json(path, "a JSON card")
     found = (card.get("format"), card.get("format_version"))
     if found != (kind, version):
         raise InputError(
@@ -104,11 +104,72 @@ def read_weights(folder: str | Path, card: Mapping[str, Any]) -> dict[str, Tenso
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(path, expected="the weights of the card", found=str(error)) from error
-    if digest != card["weights_sha256"]:
+    if digest != card.get("weights_sha256"):
         raise InputError(
             path,
-            expected=f"sha256 {card['weights_sha256'][:12]}",
+            expected=f"sha256 {str(card.get('weights_sha256'))[:12]}",
             found=digest[:12],
             fix="The file is damaged or belongs to another card; copy the folder again.",
         )
     return tensors
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def built(
+    make: Callable[[], Network],
+    sizes: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    kind: str = "network",
+) -> Network:
+    """Return a network with its weights; none is made that is larger than its weights are.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the network.
+    sizes : Mapping
+        What a card says of its sizes, of any depth.
+    tensors : Mapping of str to Tensor
+        Its weights, and no others.
+    path : Path
+        Of the weights, for messages.
+    kind : str
+        What the network is called there.
+
+    Raises
+    ------
+    InputError
+        If a size makes no sense, or the weights are not those of the network.
+    """
+    _check_sizes(sizes, path)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in make().state_dict().items()}
+    wrong = [name for name in {**shapes, **tensors} if shapes.get(name) != _shape(tensors, name)]
+    if wrong:
+        found = _shape(tensors, wrong[0])
+        raise InputError(
+            path,
+            expected=f"weights of this {kind}",
+            found=f"{len(wrong)} others: {wrong[0]} of shape {found and tuple(found)}, "
+            f"not {tuple(shapes.get(wrong[0], ())) or None}",
+        )
+    network = make()
+    network.load_state_dict(tensors)
+    return network
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return tensors[name].shape if name in tensors else None
+
+
+def _check_sizes(sizes: Mapping[str, Any], path: Path) -> None:
+    for name, value in sizes.items():
+        if isinstance(value, Mapping):
+            _check_sizes(value, path)
+        elif isinstance(value, int) and not 0 <= value <= LARGEST:
+            raise InputError(
+                path, expected=f"a {name} of 0 to {LARGEST}", found=f"{value} in the card"
+            )

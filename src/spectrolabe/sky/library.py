@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file, save_file
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, read_json
 from spectrolabe.labels import read_only
 from spectrolabe.spectra import Instrument, observation_operator
 
@@ -172,20 +173,16 @@ def load_library(folder: str | Path) -> Library:
     for name in (SPECTRA, CARD):
         if not (folder / name).exists():
             raise InputError(folder, expected=f"a library with a file {name}", found="none")
-    card = json.loads((folder / CARD).read_text())
+    card = read_json(folder / CARD, "the card of a library")
     if card.get("format") != FORMAT:
         raise InputError(folder / CARD, expected=f"format {FORMAT}", found=f"{card.get('format')}")
-    try:
+    with blaming(folder / SPECTRA, "a safetensors file"):
         arrays = load_file(folder / SPECTRA)
-    except Exception as error:
-        raise InputError(
-            folder / SPECTRA, expected="a safetensors file", found=f"{error}"
-        ) from error
-    arrays["basis"] = arrays["basis"].astype(np.float32)
-    arrays["continuum_basis"] = arrays["continuum_basis"].astype(np.float32)
-    return Library(
-        tuple(card["names"]), resolution=card["resolution"], provenance=card["provenance"], **arrays
-    )
+    with blaming(folder, "a library"):
+        arrays["basis"] = arrays["basis"].astype(np.float32)
+        arrays["continuum_basis"] = arrays["continuum_basis"].astype(np.float32)
+        names, about = tuple(card["names"]), card["provenance"]
+        return Library(names, resolution=card["resolution"], provenance=about, **arrays)
 
 
 def fit_library(

@@ -31,6 +31,7 @@ from spectrolabe.sky.evolution import SOLAR_LOGG, SOLAR_TEFF, STAGES, evolve
 from spectrolabe.sky.field import Draft, draw_field, joined
 from spectrolabe.sky.groups import draw_binaries, draw_clusters
 from spectrolabe.sky.photometry import BANDS, EXTINCTION, absolute_magnitudes
+from spectrolabe.surveys.files import read_table
 
 __all__ = ["draw_population", "macroturbulence", "microturbulence", "rotation"]
 
@@ -143,12 +144,7 @@ def _take_labels(
 def _read(path: Path) -> Table:
     if not path.is_file():
         raise InputError(path, expected="a table of labels", found="none")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        columns = pq.read_table(path).to_pydict()
-        return Table({name: np.array(values) for name, values in columns.items()})
-    return Table.read(path)
+    return read_table(path)
 
 
 def _derived(columns: dict[str, NDArray]) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import read_json
+from spectrolabe.guard.limits import LONGEST_NAME
 from spectrolabe.labels import label
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
 FORMAT = "spectrolabe-store"
 FORMAT_VERSION = 1
 CARD = "store.json"
+HEADER, COMPRESSION = 2, 3  # fields of the tables Message and RecordBatch of Arrow's format
 
 LISTS = {
     "wavelength": pa.float64(),
@@ -113,9 +118,9 @@ def read_card(path: Path) -> dict[str, Any]:
             fix="Make one with `spectrolabe ingest`.",
         )
     try:
-        card: dict[str, Any] = json.loads((path / CARD).read_text())
-        kind, version, _, _ = (card[key] for key in ("format", "version", "labels", "rows"))
-    except (ValueError, KeyError, TypeError) as error:
+        card = read_json(path / CARD, "the card of a store")
+        kind, version, labels, rows = (card[key] for key in ("format", "version", "labels", "rows"))
+    except KeyError as error:
         raise InputError(path / CARD, expected="the card of a store", found=repr(error)) from error
     if (kind, version) != (FORMAT, FORMAT_VERSION):
         raise InputError(
@@ -123,6 +128,11 @@ def read_card(path: Path) -> dict[str, Any]:
             expected=f"{FORMAT} version {FORMAT_VERSION}",
             found=f"{kind} version {version}",
             fix="Ingest the spectra again with this version of Spectrolabe.",
+        )
+    plain = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
+    if not plain or not isinstance(rows, int):
+        raise InputError(
+            path / CARD, expected="names of labels and a number of rows", found=str(card)[:100]
         )
     return card
 
@@ -136,8 +146,14 @@ def read_shard(shard: Path, schema: pa.Schema) -> pa.Table:
         If it is damaged or has other columns.
     """
     try:
-        table = pa.ipc.open_stream(pa.memory_map(str(shard))).read_all()
-    except (pa.ArrowException, OSError) as error:
+        source = pa.memory_map(str(shard))
+        _check_messages(shard, source)
+        source.seek(0)
+        table = pa.ipc.open_stream(source).read_all()
+        table.validate(full=True)  # offsets and text: what is damaged would be read out of bounds
+    except InputError:
+        raise
+    except Exception as error:  # those of Arrow are of many types
         raise InputError(
             shard,
             expected="a whole shard",
@@ -146,7 +162,39 @@ def read_shard(shard: Path, schema: pa.Schema) -> pa.Table:
         ) from error
     if table.schema.names != schema.names or table.schema.types != schema.types:
         raise InputError(shard, expected=f"columns {schema.names}", found=f"{table.schema.names}")
+    for name in SCALARS:
+        if table[name].null_count:
+            raise InputError(shard, expected=f"a value of {name} in every row", found="none in one")
+    for name in ("survey", "spectrum_id", "star_id", "split"):
+        longest = pc.max(pc.utf8_length(table[name])).as_py() or 0
+        if longest > LONGEST_NAME:
+            raise InputError(
+                shard, expected=f"a {name} of at most {LONGEST_NAME} characters", found=f"{longest}"
+            )
     return table
+
+
+def _check_messages(shard: Path, source: pa.NativeFile) -> None:
+    """Shards are never packed: a packed buffer states itself how much memory it wants."""
+    for message in pa.ipc.MessageReader.open_stream(source):
+        if message.type == "record batch" and _is_packed(message.metadata.to_pybytes()):
+            raise InputError(shard, expected="a plain shard", found="a compressed one")
+
+
+def _is_packed(message: bytes) -> bool:
+    """Whether the header of a batch (a flatbuffer, RecordBatch of Message) has a compression."""
+
+    def field(table: int, number: int) -> int:
+        entries = table - struct.unpack_from("<i", message, table)[0]
+        if 4 + 2 * number >= struct.unpack_from("<H", message, entries)[0]:
+            return 0
+        offset = struct.unpack_from("<H", message, entries + 4 + 2 * number)[0]
+        return table + int(offset) if offset else 0
+
+    root = struct.unpack_from("<I", message, 0)[0]
+    header = field(root, HEADER)
+    batch = header + struct.unpack_from("<I", message, header)[0]
+    return field(batch, COMPRESSION) != 0
 
 
 def flat_view(lists: pa.ListArray) -> tuple[NDArray, NDArray]:

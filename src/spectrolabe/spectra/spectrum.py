@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.labels import read_only
 
-__all__ = ["PRODUCT", "Frame", "Spectrum"]
+__all__ = ["PRODUCT", "SPEED_OF_LIGHT", "Frame", "Spectrum"]
 
+SPEED_OF_LIGHT = 299792.458  # km/s
 PRODUCT = "model_product"  # key of meta: the model that made a spectrum which nobody measured
 
 
@@ -57,7 +58,8 @@ class Spectrum:
     ------
     InputError
         If shapes disagree, wavelengths do not ascend, resolution is not positive, ivar is
-        negative or not finite, or flux is not finite where ivar is positive.
+        negative or not finite, flux is not finite where ivar is positive, or the velocity is
+        that of light or more.
     """
 
     wavelength: NDArray
@@ -107,6 +109,12 @@ class Spectrum:
                     found=f"shape {array.shape}",
                 )
         self._check_wavelength()
+        if not (np.isnan(self.rv) or abs(self.rv) < SPEED_OF_LIGHT):
+            raise InputError(
+                self.where,
+                expected="a velocity in km/s slower than light, or NaN",
+                found=f"{self.rv} km/s",
+            )
         if not (np.isfinite(self.resolution).all() and np.all(np.asarray(self.resolution) > 0)):
             raise InputError(
                 self.where,

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import blaming
 from spectrolabe.labels import Labels
 from spectrolabe.spectra.shards import (
     CARD,
@@ -84,6 +85,10 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        with blaming(self.path, "a store"):
+            self._open()
+
+    def _open(self) -> None:
         card = read_card(self.path)
         self.names: tuple[str, ...] = tuple(card["labels"])
         schema = schema_of(self.names)
@@ -135,15 +140,16 @@ class Store:
         i = int(i) + len(self) if i < 0 else int(i)
         wavelength, flux, ivar, resolution = self.arrays(i)
         row = self._table.select(list(SCALARS)).slice(i, 1).to_pylist()[0]
-        return Spectrum(
-            wavelength=wavelength,
-            flux=flux,
-            ivar=ivar,
-            resolution=float(resolution[0]) if len(resolution) == 1 else resolution,
-            frame=Frame(row["frame"]),
-            meta=json.loads(row["meta"]),
-            **{key: row[key] for key in ("rv", "survey", "spectrum_id", "star_id")},
-        )
+        with blaming(self.path, f"a spectrum in row {i}"):
+            return Spectrum(
+                wavelength=wavelength,
+                flux=flux,
+                ivar=ivar,
+                resolution=float(resolution[0]) if len(resolution) == 1 else resolution,
+                frame=Frame(row["frame"]),
+                meta=json.loads(row["meta"]),
+                **{key: row[key] for key in ("rv", "survey", "spectrum_id", "star_id")},
+            )
 
     def iter_shuffled(self, rng: np.random.Generator) -> Iterator[tuple[int, Spectrum]]:
         """Yield every row once, in random order, with its number."""

@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError
-from spectrolabe.spectra.spectrum import Frame, Spectrum
+from spectrolabe.spectra.spectrum import SPEED_OF_LIGHT, Frame, Spectrum
 
 __all__ = ["SPEED_OF_LIGHT", "air_to_vacuum", "doppler_shift", "to_rest_frame", "vacuum_to_air"]
-
-SPEED_OF_LIGHT = 299792.458
-"""km/s."""
 
 # both scales hold 2000 Å to 2.5 µm with room for the difference between them
 AIR_VACUUM_RANGE = (1999.0, 25010.0)

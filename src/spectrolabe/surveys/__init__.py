@@ -7,6 +7,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import blaming, check_name
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.spectrum import PRODUCT
 from spectrolabe.surveys.apogee import Apogee
@@ -106,7 +107,7 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
     InputError
         If the file is missing, empty, truncated, of another survey, or breaks a rule of `Spectrum`.
     """
-    with opened(path) as file:
+    with opened(path) as file, blaming(path, "a spectrum or a table"):
         chosen = recognise(file) if survey is None else get(survey)
         if survey is not None and not chosen.recognises(file):
             raise UnrecognisedError(
@@ -117,14 +118,11 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
                 is_table=file.table is not None,
             )
         model = product_of(file)
-        try:
+        with blaming(path, f"the layout of {chosen.title}"):
             found = chosen.spectra(file)
-        except (OSError, KeyError, IndexError, TypeError) as error:
-            raise InputError(
-                path,
-                expected=f"the layout of {chosen.title}",
-                found=f"{type(error).__name__}: {error}",
-            ) from error
+        for one in found:
+            check_name(path, "name of a spectrum", one.spectrum_id)
+            check_name(path, "name of a star", one.star_id)
         if model:
             found = [one.replace(meta={**one.meta, PRODUCT: model}) for one in found]
         return found
@@ -142,6 +140,7 @@ def read_labels(path: str | Path, survey: str, extension: int | str | None = Non
         HDU of a FITS file, where a survey publishes more than one catalogue in it.
     """
     chosen = get(survey)
-    table: Table = chosen.table(path, extension)
-    table.meta["file"] = str(path)
-    return chosen.labels(table)
+    with blaming(path, f"a label catalogue of {chosen.title}"):
+        table: Table = chosen.table(path, extension)
+        table.meta["file"] = str(path)
+        return chosen.labels(table)

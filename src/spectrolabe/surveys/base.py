@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS, Labels, read_only
-from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra import SPEED_OF_LIGHT, Spectrum
 from spectrolabe.surveys.files import SurveyFile, read_table
 
 __all__ = ["LabelTable", "Survey", "column", "good_ivar", "number"]
@@ -161,7 +161,7 @@ class Survey(ABC):
             labels=Labels(tuple(names), np.transpose(values), np.transpose(sigma), star_id),
             keys=keys,
             good=self.quality(table),
-            rv=number(column(table, _first(self.rv_column, table))),
+            rv=_velocity(column(table, _first(self.rv_column, table))),
             snr=number(column(table, _first(self.snr_column, table))),
             split=_text(table["split"]) if "split" in table.colnames else np.full(len(table), ""),
         )
@@ -211,6 +211,12 @@ def good_ivar(flux: ArrayLike, ivar: ArrayLike, bad: ArrayLike = False) -> NDArr
 def _in_range(name: str, values: NDArray) -> NDArray:
     low, high = LABELS[name].low, LABELS[name].high
     return np.where((values >= low) & (values <= high), values, np.nan)
+
+
+def _velocity(values: NDArray) -> NDArray:
+    """Velocities in km/s; NaN where they are none."""
+    found = number(values)
+    return np.where(np.abs(found) < SPEED_OF_LIGHT, found, np.nan)
 
 
 def _first(names: Sequence[str], table: Table) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,10 +19,16 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import MOST_COLUMNS, blaming, check_unpacked, unpacked
+from spectrolabe.guard.fits import check_fits
+from spectrolabe.guard.text import check_table
+from spectrolabe.guard.votable import check_votable
 
 __all__ = ["SurveyFile", "column_numbers", "column_text", "opened", "read_table"]
 
 GZIP_MAGIC = b"\x1f\x8b"
+OTHER_PACKINGS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
+PARQUET_ROWS = 16_384  # read at a time, so that what grows too much is seen before it is whole
 PLAIN_FORMATS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
@@ -157,13 +161,22 @@ def opened(path: str | Path) -> Iterator[SurveyFile]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, expected="a file", found="none", fix="Check the path.")
-    with path.open("rb") as stream:
-        magic = stream.read(16)
-    if not magic:
-        raise InputError(path, expected="a spectrum or a table", found="an empty file (0 bytes)")
-    content = _decompressed(path) if magic.startswith(GZIP_MAGIC) else None
+    with blaming(path, "a file that can be read"):
+        with path.open("rb") as stream:
+            magic = stream.read(16)
+        content = unpacked(path) if magic.startswith(GZIP_MAGIC) else None
     if content is not None:
         magic = content[:16]
+    if not magic:
+        raise InputError(path, expected="a spectrum or a table", found="an empty file (0 bytes)")
+    for begin, packing in OTHER_PACKINGS.items():
+        if magic.startswith(begin):
+            raise InputError(
+                path,
+                expected="FITS, VOTable, ECSV, CSV or Parquet, plain or packed by gzip",
+                found=f"a file packed by {packing}",
+                fix="Unpack it.",
+            )
     if magic.startswith(b"SIMPLE"):
         with _open_fits(path, content) as hdus:
             yield SurveyFile(path, hdus=hdus, content=content)
@@ -171,21 +184,11 @@ def opened(path: str | Path) -> Iterator[SurveyFile]:
         yield SurveyFile(path, table=_open_table(path, content, magic))
 
 
-def _decompressed(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            path,
-            expected="a whole gzip file",
-            found=f"a truncated or damaged one ({error})",
-            fix="Download it again.",
-        ) from error
-
-
 @contextmanager
 def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
     fix = "Download it again."
+    with path.open("rb") if content is None else io.BytesIO(content) as stream:
+        check_fits(path, stream, path.stat().st_size if content is None else len(content))
     try:
         with warnings.catch_warnings():
             # the second is what astropy says of a file that ends inside a header
@@ -195,7 +198,7 @@ def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
                 hdus = fits.open(str(path), lazy_load_hdus=False)
             else:
                 hdus = fits.open(io.BytesIO(content), lazy_load_hdus=False)
-    except (AstropyUserWarning, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # astropy has many for damaged headers
         reason = " ".join(str(error).split())
         raise InputError(
             path,
@@ -204,8 +207,9 @@ def _open_fits(path: Path, content: bytes | None) -> Iterator[fits.HDUList]:
             fix=fix,
         ) from error
     with hdus:
-        last = hdus[-1].fileinfo()
-        end = last["datLoc"] + last["datSpan"]
+        with blaming(path, "a whole FITS file"):
+            last = hdus[-1].fileinfo()
+            end = last["datLoc"] + last["datSpan"]
         size = path.stat().st_size if content is None else len(content)
         if size < end:
             raise InputError(
@@ -225,12 +229,16 @@ def _open_table(path: Path, content: bytes | None, magic: bytes) -> Table:
         kind = "ascii.ecsv" if magic.startswith(b"# %ECSV") else "ascii.csv"
     try:
         if kind == "parquet":
-            return _parquet(content)
+            return _parquet(path, content)
+        if kind == "votable":
+            check_votable(path, content)
+            return _votable(content)
+        check_table(path, content, b"," if kind == "ascii.csv" else b" ")
         if kind == "ascii.csv":
             return _csv(content)
-        if kind == "votable":
-            return _votable(content)
         return Table.read(io.BytesIO(content), format=kind)
+    except InputError:
+        raise
     except Exception as error:  # each format raises errors of its own
         raise InputError(
             path,
@@ -239,11 +247,21 @@ def _open_table(path: Path, content: bytes | None, magic: bytes) -> Table:
         ) from error
 
 
-def _parquet(content: bytes) -> Table:
+def _parquet(path: Path, content: bytes) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrow = pq.read_table(pa.BufferReader(content))
+    file = pq.ParquetFile(pa.BufferReader(content))
+    columns, rows = file.metadata.num_columns, file.metadata.num_rows
+    if columns > MOST_COLUMNS:
+        raise InputError(path, expected=f"at most {MOST_COLUMNS} columns", found=f"{columns}")
+    check_unpacked(path, 8 * columns * rows, len(content))
+    batches, size = [], 0
+    for batch in file.iter_batches(PARQUET_ROWS):
+        batches.append(batch)
+        size += batch.nbytes
+        check_unpacked(path, size, len(content))
+    arrow = pa.Table.from_batches(batches, file.schema_arrow)
     table = Table({name: arrow[name].to_numpy() for name in arrow.column_names})
     table.meta = {k.decode(): v.decode() for k, v in (arrow.schema.metadata or {}).items()}
     return table
@@ -301,11 +319,14 @@ def read_table(path: str | Path, extension: int | str = 1) -> Table:
     with opened(path) as file:
         if file.table is not None:
             return file.table
-        if not file.columns(extension):
+        with blaming(path, f"a table in HDU {extension}"):
+            names = file.columns(extension)
+        if not names:
             raise InputError(
                 path, expected=f"a table in HDU {extension}", found=f"HDUs {file.extensions}"
             )
-        return Table.read(file.hdus, hdu=extension, unit_parse_strict="silent")
+        with blaming(path, f"a table in HDU {extension}"):
+            return Table.read(file.hdus, hdu=extension, unit_parse_strict="silent")
 
 
 def column_numbers(table: Table, name: str) -> NDArray:

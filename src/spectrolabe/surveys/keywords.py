@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError, unknown_name
+from spectrolabe.guard import read_text
 
 __all__ = ["EXAMPLES", "SIDECAR", "Keywords"]
 
@@ -86,8 +87,9 @@ class Keywords:
             keys = {str(key).upper(): key for key in source}
             for name in EXAMPLES:
                 if name in keys and name not in values:
-                    values[name] = source[keys[name]]
+                    values[name] = _scalar(path, name, source[keys[name]])
         for name, value in _sidecar(path).items():
+            _scalar(path.parent / SIDECAR, name, value)
             if name in values and str(values[name]).strip().lower() != str(value).lower():
                 raise InputError(
                     path,
@@ -149,17 +151,28 @@ class Keywords:
         )
 
 
+def _scalar(path: Path, name: str, value: Any) -> Any:
+    """Text or a number: what is nested may be endless when it is written out."""
+    single = isinstance(value, np.ndarray) and value.ndim == 0
+    if not single and not isinstance(value, str | int | float | np.generic):
+        raise InputError(
+            f"{path}, {name}", expected="text or a number", found=f"a {type(value).__name__}"
+        )
+    return value
+
+
 def _sidecar(path: Path) -> dict[str, Any]:
     """Keywords for all files of the folder, replaced by those of a table with the file's name."""
     sidecar = path.parent / SIDECAR
     if not sidecar.is_file():
         return {}
     try:
-        content = tomllib.loads(sidecar.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text(sidecar, "TOML"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(sidecar, expected="TOML", found=str(error)) from error
     values = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    values.update(content.get(path.name, {}))
+    own = content.get(path.name, {})
+    values.update(own if isinstance(own, dict) else {})
     for name in values:
         if name.upper() not in EXAMPLES:
             raise unknown_name(sidecar, name, EXAMPLES, kind="keyword")

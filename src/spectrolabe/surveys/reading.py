@@ -79,12 +79,22 @@ def _matches(path: Path) -> Iterator[Source]:
     if path.is_file():
         yield Source(path.resolve(), path.name, walked=False)
     elif path.is_dir():
-        for folder, _, names in os.walk(path, followlinks=True):
+        for folder, names in _walked(path):
             for file in (Path(folder, name) for name in names if _plausible(name)):
                 yield Source(file.resolve(), file.relative_to(path).as_posix(), walked=True)
     else:
         for name in glob.glob(str(path), recursive=True):
             yield from _matches(Path(name))
+
+
+def _walked(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """All folders below one, links to folders too, but none a second time: links may go round."""
+    seen = {os.path.realpath(path)}
+    for folder, folders, names in os.walk(path, followlinks=True):
+        yield folder, names
+        real = {one: os.path.realpath(os.path.join(folder, one)) for one in folders}
+        folders[:] = [one for one in folders if real[one] not in seen]
+        seen.update(real.values())
 
 
 def _plausible(name: str) -> bool:

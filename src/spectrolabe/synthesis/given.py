@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, unpacked
+from spectrolabe.guard.fits import check_fits
+from spectrolabe.guard.text import check_table
 from spectrolabe.labels import ELEMENTS, Labels
 
 __all__ = ["read_stars"]
@@ -95,7 +99,7 @@ def _columns(path: Path) -> dict[str, NDArray]:
     if not path.is_file():
         raise InputError(path, expected="a table of labels", found="no such file")
     suffixes = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    try:
+    with blaming(path, "a Parquet, FITS or CSV table"):
         if suffixes == "parquet":
             import pyarrow.parquet as pq
 
@@ -103,13 +107,21 @@ def _columns(path: Path) -> dict[str, NDArray]:
             pairs = [(name, found[name].to_numpy()) for name in found.column_names]
         else:
             kind = {"fits": "fits", "fit": "fits", "ecsv": "ascii.ecsv"}.get(suffixes, "ascii.csv")
-            table = Table.read(path, format=kind)
+            table = Table.read(_content(path, kind), format=kind)
             pairs = [(name, table[name]) for name in table.colnames]
-    except Exception as error:  # every reader has errors of its own
-        raise InputError(
-            path, expected="a Parquet, FITS or CSV table", found=f"{type(error).__name__}: {error}"
-        ) from error
     return {str(name).lower(): column for name, column in pairs}
+
+
+def _content(path: Path, kind: str) -> io.BytesIO:
+    """What a table has, unpacked, after a look at what it claims."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        content = unpacked(path)
+    if kind == "fits":
+        check_fits(path, io.BytesIO(content), len(content))
+    else:
+        check_table(path, content, b"," if kind == "ascii.csv" else b" ")
+    return io.BytesIO(content)
 
 
 def _numbers(path: str | Path, name: str, column: NDArray) -> NDArray:

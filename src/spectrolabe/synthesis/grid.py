@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import Labels, label, read_only
 from spectrolabe.spectra.grid import checked_grid
 from spectrolabe.synthesis.packing import (
@@ -366,6 +367,11 @@ def read_grid(path: str | Path, *, verify: bool = False) -> Grid:
         If there is no such grid, it is unfinished, damaged, cut off or of another version.
     """
     path = Path(path)
+    with blaming(path, "a whole grid"):
+        return _read(path, verify=verify)
+
+
+def _read(path: Path, *, verify: bool) -> Grid:
     card, arrays = _mapped(path)
     for name, array in arrays.items():
         small = array.nbytes <= CHECKED and name not in ("flux", "differential")

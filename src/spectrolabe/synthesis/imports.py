@@ -6,7 +6,9 @@ more than a factor of ten from a black body of the star's temperature is an erro
 
 from __future__ import annotations
 
+import io
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming, check_unpacked, unpacked
+from spectrolabe.guard.fits import check_fits
+from spectrolabe.guard.text import check_table
 from spectrolabe.labels import Labels
 from spectrolabe.spectra.wavelength import air_to_vacuum
 from spectrolabe.synthesis.constants import BOLTZMANN, LIGHT, PLANCK
@@ -367,7 +372,9 @@ def _named_arrays(path: Path, names: Sequence[str]) -> list[NDArray]:
         from astropy.table import Table
 
         try:
-            table = Table.read(path, format="ascii.csv")
+            content = path.read_bytes()
+            check_table(path, content, b",")
+            table = Table.read(io.BytesIO(content), format="ascii.csv")
         except Exception as error:  # the reader has errors of its own
             raise InputError(path, expected="an .npz or .csv", found=f"{error}") from error
         _check_names(path, names, table.colnames)
@@ -386,6 +393,8 @@ def _npz(path: Path, names: Sequence[str]) -> list[NDArray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             _check_names(path, names, file.files)
+            members = zipfile.ZipFile(path).infolist()
+            check_unpacked(path, sum(one.file_size for one in members), path.stat().st_size)
             return [np.asarray(file[name]) for name in names]
     except InputError:
         raise
@@ -406,8 +415,10 @@ def _fits_image(path: Path) -> tuple[NDArray, Mapping[str, Any]]:
 
     if not path.is_file():
         raise InputError(path, expected="a FITS file", found="no such file")
-    try:
-        with fits.open(path) as hdus:
+    with blaming(path, "a FITS image"):
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = unpacked(path)
+        check_fits(path, io.BytesIO(content), len(content))
+        with fits.open(io.BytesIO(content)) as hdus:
             return np.asarray(hdus[0].data, np.float64), dict(hdus[0].header)
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(path, expected="a FITS image", found=f"{error}") from error

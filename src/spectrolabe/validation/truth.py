@@ -12,6 +12,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import blaming
 from spectrolabe.labels import LABELS, Labels
 from spectrolabe.surveys import read_labels
 from spectrolabe.validation.metrics import LabelMetrics, evaluate
@@ -67,7 +68,8 @@ def read_truth(path: str | Path) -> Table:
     InputError
         If it is not such a table.
     """
-    table = pq.read_table(path)
+    with blaming(path, "the truth of a synthetic sky"):
+        table = pq.read_table(path)
     lacking = [name for name in IDENTITY if name not in table.column_names]
     if lacking:
         raise InputError(
