@@ -146,23 +146,18 @@ def built(
     """
     _check_sizes(sizes, path)
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in make().state_dict().items()}
-    wrong = [name for name in {**shapes, **tensors} if shapes.get(name) != _shape(tensors, name)]
-    if wrong:
-        found = _shape(tensors, wrong[0])
+        wanted = sum(value.numel() for value in make().state_dict().values())
+    there = sum(value.numel() for value in tensors.values())
+    if wanted > there:
         raise InputError(
-            path,
-            expected=f"weights of this {kind}",
-            found=f"{len(wrong)} others: {wrong[0]} of shape {found and tuple(found)}, "
-            f"not {tuple(shapes.get(wrong[0], ())) or None}",
+            path, expected=f"weights of this {kind}, {wanted} numbers", found=f"{there}"
         )
     network = make()
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(path, expected=f"weights of this {kind}", found=str(error)) from error
     return network
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str) -> torch.Size | None:
-    return tensors[name].shape if name in tensors else None
 
 
 def _check_sizes(sizes: Mapping[str, Any], path: Path) -> None:

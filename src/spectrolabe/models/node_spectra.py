@@ -166,4 +166,5 @@ def emulated_nodes(names: tuple[str, ...]) -> NodeSpectra:
         If there is no such emulator.
     """
     folders = [folder for name in names for folder in find_emulators(name)]
-    return NodeSpectra([load_emulator(folder) for folder in folders])
+    with torch.device("cpu"):  # kept, though what is made around it may be a sketch without numbers
+        return NodeSpectra([load_emulator(folder) for folder in folders])

@@ -7,6 +7,7 @@ metallicity. They are added to the content of tokens.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +43,8 @@ class Observed(nn.Module):
         self.register_buffer("low", torch.zeros(TERMS - 1))
         self.register_buffer("high", torch.zeros(TERMS - 1))
         self.step = node_width(LEVEL)
-        begin, end = (torch.tensor(RANGE, dtype=torch.float64).log() / self.step).tolist()
-        self.first, self.size = int(begin), int(end) - int(begin)
+        begin, end = (int(math.log(limit) / self.step) for limit in RANGE)
+        self.first, self.size = begin, end - begin
 
     @property
     def count(self) -> int:

@@ -90,7 +90,7 @@ def ladder_resolution(level: Tensor) -> Tensor:
 
 def node_width(level: int) -> float:
     """Return the distance of the nodes of a level in ln(wavelength)."""
-    return NODE_STEP / float(ladder_resolution(torch.tensor(level)))
+    return NODE_STEP / float(ladder_resolution(torch.tensor(level, device="cpu")))
 
 
 def tokenise(pixels: PixelBatch) -> Tokens:
