@@ -140,7 +140,7 @@ def _without_noise(work: Path, visits: Sequence[Spectrum]) -> list[Spectrum]:
         rng = np.random.default_rng(0)
         (seen,) = observe_star(
             instrument, library.wavelength, flux[i], continuum[i], stars[i], rng, visits=1,
-            exposure=LONG,
+            exposure=LONG, resolution=library.resolution,
         )  # fmt: skip
         low, high = visit.wavelength[[0, -1]]
         arms = [arm for arm in seen.arms if low < np.median(arm.wavelength) < high]

@@ -105,6 +105,30 @@ def test_it_is_what_the_other_way_to_observe_gives(survey):
         assert np.std(ratio / level) < 4e-4
 
 
+@pytest.mark.parametrize("survey", SURVEYS)
+def test_what_a_library_has_broadened_already_is_not_broadened_again(survey):
+    instrument = clean(survey)
+    wavelength, flux, continuum = intrinsic(survey)
+    inner = np.exp(np.arange(np.log(wavelength[0]) + 1e-3, np.log(wavelength[-1]) - 1e-3, 1.6e-5))
+    broader = observe(wavelength, flux, Instrument(inner, 30_000.0))
+    library = (inner, broader, np.interp(inner, wavelength, continuum))
+    direct, twice, once = (
+        exposures(instrument, spectrum, exposure=1e9, **options)[0].arms
+        for spectrum, options in (
+            ((wavelength, flux, continuum), {}),
+            (library, {}),
+            (library, {"resolution": 30_000.0}),
+        )
+    )
+    for one, two, true in zip(once, twice, direct, strict=True):
+        good = (np.asarray(one.ivar) > 0) & (np.asarray(true.ivar) > 0)
+        wrong, right = (np.std((np.asarray(x.flux) / true.flux)[good]) for x in (two, one))
+        # at R = 28,900 little is left to do, and the library's pixels show as steps
+        assert right < (4e-3 if survey == "galah" else 1.5e-4)
+        if true.resolution.max() > 10_000:
+            assert wrong > 2 * right
+
+
 def test_a_receding_star_is_redder_and_files_at_rest_are_not():
     for survey, moved in (("galah", True), ("apogee", False)):
         instrument = clean(survey)

@@ -132,6 +132,7 @@ def observe_star(
     star: Mapping[str, float],
     rng: np.random.Generator,
     *,
+    resolution: float = np.inf,
     visits: int | None = None,
     exposure: float = 1.0,
 ) -> list[Exposure]:
@@ -150,6 +151,9 @@ def observe_star(
         Of the population: ``rv``, ``vsini``, ``vmac``, ``teff``, ``fe_h``, ``radius``,
         ``distance``, ``a_v``, ``ra`` and ``dec``.
     rng : Generator
+    resolution : float
+        R that the intrinsic spectrum has been brought to; the instrument adds what is left to its
+        own.
     visits : int, optional
         Number of exposures; drawn as the survey has them if not given.
     exposure : float, optional
@@ -163,7 +167,8 @@ def observe_star(
     Raises
     ------
     InputError
-        If shapes disagree, or the intrinsic spectrum is too coarse for the instrument.
+        If shapes disagree, or the intrinsic spectrum is too coarse or of too low a resolution for
+        the instrument.
 
     Notes
     -----
@@ -185,7 +190,7 @@ def observe_star(
     known = {name: float(star[name]) for name in STAR}
     views = [
         _View.of(arm, blur, grid, surface, np.asarray(continuum), known)
-        for arm, blur in zip(instrument.arms, _blurs(instrument, grid), strict=True)
+        for arm, blur in zip(instrument.arms, _blurs(instrument, grid, resolution), strict=True)
     ]
     nights = np.sort(rng.uniform(*instrument.mjd, visits))
     dead = [rng.random(view.arm.wavelength.size) for view in views]  # bad columns stay bad
@@ -269,22 +274,22 @@ def _place(arm: SkyArm, first: float, step: float) -> NDArray:
     return np.log(arm.wavelength / first) / step
 
 
-_CACHE: list[tuple[SkyInstrument, NDArray, tuple[_Blur, ...]]] = []
+_CACHE: list[tuple[SkyInstrument, float, NDArray, tuple[_Blur, ...]]] = []
 
 
-def _blurs(instrument: SkyInstrument, grid: NDArray) -> tuple[_Blur, ...]:
+def _blurs(instrument: SkyInstrument, grid: NDArray, resolution: float) -> tuple[_Blur, ...]:
     """The operators of an instrument on a grid, kept: making one costs as much as 100 stars."""
-    for known, wavelength, blurs in _CACHE:
-        if known is instrument and np.array_equal(wavelength, grid):
+    for known, power, wavelength, blurs in _CACHE:
+        if known is instrument and power == resolution and np.array_equal(wavelength, grid):
             return blurs
     if len(_CACHE) >= CACHED:
         del _CACHE[0]
-    blurs = tuple(_blur(arm, grid) for arm in instrument.arms)
-    _CACHE.append((instrument, grid.copy(), blurs))
+    blurs = tuple(_blur(arm, grid, resolution) for arm in instrument.arms)
+    _CACHE.append((instrument, resolution, grid.copy(), blurs))
     return blurs
 
 
-def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
+def _blur(arm: SkyArm, grid: NDArray, resolution: float) -> _Blur:
     low, high = np.log(arm.wavelength[0]) - MARGIN, np.log(arm.wavelength[-1]) + MARGIN
     step = 1.0 / (SAMPLES * float(np.max(arm.resolution)))
     fine = np.exp(np.arange(low, high + step, step))
@@ -296,7 +301,7 @@ def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
     nothing = _Blur(fine, dust, columns, (), np.zeros(fine.size, dtype=bool))
     if last - first < 2 or grid[last - 1] < fine[0] or grid[first] > fine[-1]:
         return nothing
-    operators = _operators(grid[columns], Instrument(fine, power), step)
+    operators = _operators(grid[columns], Instrument(fine, power), step, resolution)
     covered = np.diff(operators[-1].indptr) > 0
     if not covered.any():
         return nothing
@@ -305,7 +310,9 @@ def _blur(arm: SkyArm, grid: NDArray) -> _Blur:
     return _Blur(fine, dust, columns, operators, covered)
 
 
-def _operators(grid: NDArray, fine: Instrument, step: float) -> tuple[sp.csr_array, ...]:
+def _operators(
+    grid: NDArray, fine: Instrument, step: float, resolution: float
+) -> tuple[sp.csr_array, ...]:
     """One operator, or two with a coarser grid in between where the intrinsic one is much finer.
 
     Pixels of half a sample are boxes that the second operator knows of: nothing is lost.
@@ -314,11 +321,12 @@ def _operators(grid: NDArray, fine: Instrument, step: float) -> tuple[sp.csr_arr
     steps = np.diff(grid)
     even = float(steps.max()) < 1.5 * float(steps.min())
     if not even or 2.2 * float(np.max(steps / grid[:-1])) > step / 2:
-        return (observation_operator(grid, fine),)
+        return (observation_operator(grid, fine, input_resolution=resolution),)
     # pixels much wider than 1 / R take the mean of what they cover
     rebin = observation_operator(grid, Instrument(middle, 1e3 / step))
     inside = np.diff(rebin.indptr) > 0
-    return rebin[inside], observation_operator(middle[inside], fine)
+    last = observation_operator(middle[inside], fine, input_resolution=resolution)
+    return rebin[inside], last
 
 
 def _expose(

@@ -312,6 +312,7 @@ def _write_batch(folder: Path, batch: _Batch, config: SkyConfig, spectra: Intrin
                 continuum[i],
                 batch.stars[i],
                 _rng(config, EXPOSURES, _code(survey), int(row)),
+                resolution=spectra.resolution,
                 visits=wanted.visits or None,
                 exposure=wanted.exposure,
             )
