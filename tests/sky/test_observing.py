@@ -124,7 +124,7 @@ def test_what_a_library_has_broadened_already_is_not_broadened_again(survey):
         good = (np.asarray(one.ivar) > 0) & (np.asarray(true.ivar) > 0)
         wrong, right = (np.std((np.asarray(x.flux) / true.flux)[good]) for x in (two, one))
         # at R = 28,900 little is left to do, and the library's pixels show as steps
-        assert right < (4e-3 if survey == "galah" else 1.5e-4)
+        assert right < (6e-3 if survey == "galah" else 1.5e-4)
         if true.resolution.max() > 10_000:
             assert wrong > 2 * right
 
