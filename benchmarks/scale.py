@@ -1,10 +1,10 @@
-"""From a thousand stars to a hundred thousand: one process, and two workers that may be killed.
+"""A synthetic sky from files to a validated catalogue, ten and a hundred times as large.
 
-    python benchmarks/scale.py WORK [--sizes 1000 10000] [--largest] [--output docs/results]
+    python benchmarks/scale.py WORK [--largest] [--output docs/results]
 
-Each run is a command of its own, with one thread in each process. Sizes are stars of a store: some
-hundred simulated ones of four surveys, repeated under new names. A size that is measured is kept
-in WORK, and the page is written of all that are there.
+Each step is a command of its own, with one thread in each process: `simulate`, `predict` of the
+files that it wrote, in one process and by two workers that may be killed, and `validate`. A size
+that is measured is kept in WORK, and the page is written of all that are there.
 """
 
 from __future__ import annotations
@@ -25,60 +25,50 @@ from typing import Any
 
 from pages import remarks, table, write_page
 from spectrolabe.catalogue import read_catalogue
-from spectrolabe.config import load_config
-from spectrolabe.config.sky import SkyConfig
 from spectrolabe.inference.inputs import LARGEST as LARGEST_SHARD
-from spectrolabe.inference.inputs import MANY, groups_of
-from spectrolabe.sky.simulate import simulate
-from spectrolabe.spectra import Spectrum
-from spectrolabe.spectra.store import StoreWriter, open_store
-from spectrolabe.surveys.reading import Unread, expand, read_all
+from spectrolabe.inference.inputs import MANY
+from spectrolabe.surveys.files import read_table
 
 __all__ = ["main"]
 
-SURVEYS = ("apogee", "desi", "gaia_rvs", "lamost_lrs")
+SURVEYS = {  # spectra of each, without the catalogue of labels beside them
+    "apogee": "stars",
+    "desi": "[0-9]*",
+    "gaia_rvs": "RVS*",
+    "lamost_lrs": "*/",
+}
 OTHERS = ("galah", "sdss_boss")
-LARGEST, GOAL, WORKERS = 100_000, 10_000_000, 2
-SHARD = 128  # spectra, of predict
+SIZES, LARGEST = (256, 2560), 25_600  # stars of the sky; four spectra of each
+GOAL, WORKERS = 10_000_000, 2
+SHARD = 128  # files, of predict
 PATHS = {"one process": [], "2 workers": ["--scheduler", "local", "--workers", str(WORKERS)]}
 TRIALS = ("worker", "worker", "command", "command")  # what is killed
 LOOK = 0.2  # seconds between two looks at the memory
 KEPT = "created", "command"  # of the provenance: other in each run
 
 
-def simulated(work: Path) -> dict[str, list[list[Spectrum]]]:
-    """Return the stars of a synthetic sky by survey, each with the spectra of one file."""
-    sky = work / "sky"
-    shares = [f"surveys.{name}.share={int(name in SURVEYS)}" for name in (*SURVEYS, *OTHERS)]
-    field = ["population.stars=150", "clusters.count=0", "binaries.count=0"]
-    simulate(load_config(Path("configs/sky.toml"), [*field, *shares], SkyConfig), sky)
-    stars = {}
-    for survey in SURVEYS:
-        spectra = []
-        for file, found in read_all(expand([sky / survey]), None):
-            if not isinstance(found, Unread):
-                spectra += [s.replace(meta={**s.meta, "file": file.name}) for s in found]
-        stars[survey] = groups_of(spectra, "file", False)[0]
-    return stars
+def simulated(work: Path, stars: int) -> dict[str, float]:
+    """Make a synthetic sky of four surveys; return what that took."""
+    shares = [f"surveys.{name}.share=0" for name in OTHERS]
+    groups = [
+        f"clusters.count={stars // 256}",
+        "clusters.members=12",
+        f"binaries.count={stars // 32}",
+    ]
+    settings = [f"population.stars={stars}", *groups, *shares]
+    words = ["simulate", "configs/sky.toml", *settings, "--output", str(sky_of(work, stars))]
+    return run([*words, "--workers", str(WORKERS)])
 
 
-def make_store(work: Path, stars: dict[str, list[list[Spectrum]]], size: int) -> Path:
-    """Write stars of the surveys in turn, again and again under new names."""
-    path = work / f"store-{size}"
-    if (path / "whole").exists():
-        return path
-    shutil.rmtree(path, ignore_errors=True)
-    with StoreWriter(path, ()) as writer:
-        for i in range(size):
-            own = stars[SURVEYS[i % len(SURVEYS)]]
-            for spectrum in own[i // len(SURVEYS) % len(own)]:
-                name = f"{i:08d}-{spectrum.star_id}"
-                again = spectrum.replace(
-                    star_id=name, spectrum_id=f"{i:08d}-{spectrum.spectrum_id}"
-                )
-                writer.append(again, values={}, file=f"{name}.fits")
-    (path / "whole").touch()
-    return path
+def sky_of(work: Path, stars: int) -> Path:
+    """Return the folder of a sky."""
+    return work / f"sky-{stars}"
+
+
+def spectra_of(work: Path, stars: int) -> list[str]:
+    """Return the inputs of predict."""
+    sky = sky_of(work, stars)
+    return [str(path) for name, glob in SURVEYS.items() for path in sorted((sky / name).glob(glob))]
 
 
 def children(pid: int) -> Iterator[int]:
@@ -102,20 +92,19 @@ def processor(pid: int) -> float:
 
 
 def run(
-    store: Path,
-    output: Path,
-    options: list[str],
+    words: list[str],
+    output: Path | None = None,
     kill: Callable[[int, int], bool] = lambda command, parts: True,
 ) -> dict[str, float]:
     """Run a command; return seconds, and peak memory of command and workers in GB.
 
-    ``kill`` is called with the command and the number of parts until it says that it is done.
+    ``kill`` is called with the command and the number of parts of the output until it says that it
+    is done.
     """
     code = "import sys; from spectrolabe.cli import main; sys.argv = sys.argv[1:]; main()"
-    words = ["spectrolabe", "predict", "default", str(store), "-o", str(output), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     begin, first, last = time.monotonic(), 0.0, 0.0
-    process = subprocess.Popen([sys.executable, "-c", code, *words], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", code, "spectrolabe", *words], env=environment)
     most: dict[int, float] = {}
     worked: dict[int, float] = {}
     parts, killed = 0, False
@@ -126,7 +115,7 @@ def run(
                 worked[pid] = processor(pid)
         except OSError:
             pass  # one that has just ended
-        now = len(list(output.with_name(f"{output.name}.parts").glob("part-*")))
+        now = parts_of(output)
         if now > parts:
             parts, last = now, time.monotonic() - begin
             first = first or last
@@ -137,30 +126,61 @@ def run(
         "processor": sum(worked.values()),
         "before the first part": first,
         "after the last part": time.monotonic() - begin - last,
+        "parts": float(parts),
         "command": most.pop(process.pid, 0.0),
         "worker": max(most.values(), default=0.0),
         "exit": float(process.returncode),
     }
 
 
-def measure(work: Path, stars: dict[str, list[list[Spectrum]]], size: int) -> dict[str, Any]:
-    """Run one size in every way."""
-    store = make_store(work, stars, size)
-    found: dict[str, Any] = {
-        "stars": size,
-        "spectra": len(open_store(store)),
-        "store": sum(f.stat().st_size for f in store.glob("*.arrow")) / size,
-    }
-    outputs = []
-    for name, options in PATHS.items():
-        outputs.append(work / f"{name.replace(' ', '-')}-{size}.parquet")
-        shutil.rmtree(f"{outputs[-1]}.parts", ignore_errors=True)  # of a run that was interrupted
-        found[name] = run(store, outputs[-1], options)
-        print(size, name, found[name], flush=True)
+def parts_of(output: Path | None) -> int:
+    """Return how many parts of a catalogue are there."""
+    return 0 if output is None else len(list(parts_folder(output).glob("part-*")))
+
+
+def parts_folder(output: Path) -> Path:
+    """Return the folder of the parts of a catalogue."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def catalogue_of(work: Path, stars: int, name: str) -> Path:
+    """Return the catalogue that one way of running predict writes."""
+    return work / f"{name.replace(' ', '-')}-{stars}.parquet"
+
+
+def predict(work: Path, stars: int, name: str) -> dict[str, float]:
+    """Run predict one way."""
+    output = catalogue_of(work, stars, name)
+    shutil.rmtree(parts_folder(output), ignore_errors=True)  # of a run that was interrupted
+    return run(predict_words(work, stars, output, name), output)
+
+
+def predict_words(work: Path, stars: int, output: Path, name: str) -> list[str]:
+    """Return the command."""
+    return ["predict", "default", *spectra_of(work, stars), "-o", str(output), *PATHS[name]]
+
+
+def measure(work: Path, stars: int) -> dict[str, Any]:
+    """Run one size from the sky to the report; the largest only by workers."""
+    found: dict[str, Any] = {"stars": stars, "simulate": simulated(work, stars)}
+    sky = sky_of(work, stars)
+    truth = read_table(sky / "truth.parquet")
+    found["spectra"] = len(truth)
+    found["surveys"] = {name: int((truth["survey"] == name).sum()) for name in SURVEYS}
+    found["files"] = sum(f.stat().st_size for f in sky.rglob("*") if f.is_file())
+    paths = [name for name in PATHS if stars < LARGEST or name == "2 workers"]
+    for name in paths:
+        found[name] = predict(work, stars, name)
+        print(stars, name, found[name], flush=True)
         if found[name]["exit"]:
             raise SystemExit(f"{name}: exit {found[name]['exit']}")
-    found["identical"] = identical(*outputs)
-    found["row"] = outputs[0].stat().st_size / size
+    outputs = [catalogue_of(work, stars, name) for name in paths]
+    found["identical"] = identical(outputs[0], outputs[-1])
+    found["rows"] = len(read_catalogue(outputs[-1], correlations=False))
+    found["catalogue"] = outputs[-1].stat().st_size
+    report = work / f"report-{stars}.html"
+    words = ["validate", str(outputs[-1]), "--truth", str(sky / "truth.parquet"), "-o", str(report)]
+    found["validate"] = run(words)
     return found
 
 
@@ -174,38 +194,45 @@ def identical(one: Path, other: Path) -> bool:
     return known[0] == known[1] and all(exact)
 
 
-def trial(work: Path, size: int, target: str, rng: random.Random) -> dict[str, Any]:
-    """Kill a worker or the command with SIGKILL somewhere in the middle, and run again."""
+def trial(work: Path, stars: int, targets: list[str], rng: random.Random) -> dict[str, Any]:
+    """Kill workers or the command with SIGKILL somewhere in the middle, and run again."""
     output = work / "killed.parquet"
-    parts = output.with_name(f"{output.name}.parts")
+    parts = parts_folder(output)
     shutil.rmtree(parts, ignore_errors=True)
-    after = rng.randint(1, size // SHARD - 2)
+    reference = catalogue_of(work, stars, "2 workers")
+    expected = json.loads(size_file(work, stars).read_text("utf-8"))["2 workers"]["parts"]
+    after = sorted(rng.randint(1, max(1, int(expected) - 2)) for _ in targets)
+    left = list(zip(after, targets, strict=True))
 
     def kill(command: int, done: int) -> bool:
-        if done < after:
+        if done < left[0][0]:
             return False
         time.sleep(rng.uniform(0.0, 2.0))
+        target = left.pop(0)[1]
         if target == "command":
             os.kill(command, signal.SIGKILL)
             return True
         workers = sorted(children(command), key=memory)[-WORKERS:]  # those with a model
         os.kill(rng.choice(workers), signal.SIGKILL)
-        return True
+        return not left
 
-    store = work / f"store-{size}"
-    found = run(store, output, PATHS["2 workers"], kill)
-    kept = len(list(parts.glob("part-*")))
-    again = 0.0
-    if target == "command":
-        again = run(store, output, PATHS["2 workers"])["seconds"]
-    same = identical(output, work / f"one-process-{size}.parquet")
+    words = predict_words(work, stars, output, "2 workers")
+    found = run(words, output, kill)
+    kept = parts_of(output)
+    again = run(words, output)["seconds"] if "command" in targets else 0.0
     return {
-        "target": target,
-        "after": after,
-        "kept": kept,
+        "stars": stars,
+        "target": ", then the ".join(targets),
+        "after": ", ".join(map(str, after)),
+        "kept": kept if "command" in targets else None,
         "seconds": found["seconds"] + again,
-        "identical": same,
+        "identical": identical(output, reference),
     }
+
+
+def size_file(work: Path, stars: int) -> Path:
+    """Return where a size is kept."""
+    return work / f"size-{stars}.json"
 
 
 def page(measured: list[dict[str, Any]], trials: list[dict[str, Any]], size: int) -> list[str]:
@@ -361,24 +388,25 @@ def main() -> None:
     """Run all, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("work", type=Path)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--largest", action="store_true", help=f"also {LARGEST:,}: 10 GB, hours")
+    parser.add_argument("--largest", action="store_true", help=f"also {LARGEST:,}: 16 GB, hours")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     work: Path = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    stars = simulated(work)
-    print({survey: len(own) for survey, own in stars.items()}, flush=True)
-    sizes = sorted({*arguments.sizes, *([LARGEST] if arguments.largest else [])})
+    sizes = [*SIZES, LARGEST] if arguments.largest else list(SIZES)
     for size in sizes:
-        kept(work / f"size-{size}.json", lambda size=size: measure(work, stars, size))
+        kept(size_file(work, size), lambda size=size: measure(work, size))
     rng = random.Random(1)
-    trials = kept(
-        work / "trials.json", lambda: [trial(work, sizes[0], target, rng) for target in TRIALS]
-    )
+    plan = [(SIZES[0], [target]) for target in TRIALS]
+    if arguments.largest:
+        plan.append((LARGEST, ["worker", "command"]))
+    trials = [
+        kept(work / f"trial-{i}.json", lambda one=one: trial(work, *one, rng))
+        for i, one in enumerate(plan, start=1)
+    ]
     measured = [json.loads(path.read_text("utf-8")) for path in work.glob("size-*.json")]
     measured.sort(key=lambda found: found["stars"])
-    write_page(arguments.output / "scale.md", page(measured, trials, sizes[0]))
+    write_page(arguments.output / "scale.md", page(measured, trials))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ PARTS = {  # in the order in which data flow
     "inference": "Inference",
     "validation": "Validation",
     "config": "Configuration",
+    "guard": "Files of others",
 }
 OPTIONS = "    options:\n      show_root_heading: true\n      heading_level: 2\n"
 SHORT = OPTIONS + "      show_root_full_path: false\n"
