@@ -43,6 +43,7 @@ GOAL, WORKERS = 10_000_000, 2
 SHARD = 128  # files, of predict
 PATHS = {"one process": [], "2 workers": ["--scheduler", "local", "--workers", str(WORKERS)]}
 TRIALS = ("worker", "worker", "command", "command")  # what is killed
+REPORTED = ("teff", "logg", "fe_h", "mg_fe")
 LOOK = 0.2  # seconds between two looks at the memory
 KEPT = "created", "command"  # of the provenance: other in each run
 
@@ -179,8 +180,13 @@ def measure(work: Path, stars: int) -> dict[str, Any]:
     found["rows"] = len(read_catalogue(outputs[-1], correlations=False))
     found["catalogue"] = outputs[-1].stat().st_size
     report = work / f"report-{stars}.html"
-    words = ["validate", str(outputs[-1]), "--truth", str(sky / "truth.parquet"), "-o", str(report)]
-    found["validate"] = run(words)
+    tables = [f"--{kind}={sky / 'truth.parquet'}" for kind in ("truth", "clusters", "binaries")]
+    found["validate"] = run(["validate", str(outputs[-1]), *tables, "-o", str(report)])
+    numbers = json.loads(report.with_suffix(".json").read_text("utf-8"))["recovered"]
+    found["report"] = {
+        survey: [one for one in rows if one["label"] in REPORTED]
+        for survey, rows in numbers.items()
+    }
     return found
 
 
@@ -235,79 +241,97 @@ def size_file(work: Path, stars: int) -> Path:
     return work / f"size-{stars}.json"
 
 
-def page(measured: list[dict[str, Any]], trials: list[dict[str, Any]], size: int) -> list[str]:
+def page(measured: list[dict[str, Any]], trials: list[dict[str, Any]]) -> list[str]:
     """Return the page."""
-    same = "identical to the bit" if all(f["identical"] for f in measured) else "NOT identical"
-    sections = [
-        f"""# From a thousand stars to ten million
+    two = [found for found in measured if "one process" in found]
+    same = "identical to the bit" if all(f["identical"] for f in two) else "NOT identical"
+    return [
+        f"""# From files to ten million spectra
 
 ```
 python benchmarks/scale.py WORK --largest
 ```
 
-`spectrolabe predict default` of a store, from the start of the command to the written Parquet
-catalogue; in one process, and on a local cluster of {WORKERS} workers
-([cluster.md](../cluster.md)). One thread in each process; a shared virtual machine of two
-hyperthreads of one core, so that two workers cannot be twice as fast as one process.
+A synthetic sky of four surveys ({", ".join(SURVEYS)}), from the first star
+to the [report](../validate.md): `simulate` writes the files that the surveys would publish,
+`predict default` reads them and writes a catalogue, in one process and on a local cluster of
+{WORKERS} workers ([cluster.md](../cluster.md)), and `validate` compares it with the truth. Each is
+the command that a user would give, with one thread in each process; no two stars are the same. A
+shared virtual machine of two hyperthreads of one core, so that two workers cannot be twice as fast
+as one process.
 
-The stars are simulated ones (`spectrolabe simulate`) of {", ".join(SURVEYS)}, a quarter
-each; a star of DESI has three spectra, of three arms. Some hundred of them are repeated under new
-names until there are enough: the same flux, read from other places of the disk. Memory is what a
-process has for itself; pages of the store that it has mapped, which the system takes back when it
-needs them, are not counted.""",
-        of_sizes(measured),
-        f"The catalogues of one process and of {WORKERS} workers are {same}.",
+Spectra are what the readers return: visits and combined spectra, and each arm of DESI. A row of the
+catalogue is a star in a file. Memory is what a process has for itself; of `simulate` and `predict`
+with workers it is that of the largest process.""",
+        of_skies(measured),
+        remarks("skies"),
+        "## Steps",
+        of_steps(measured),
+        f"The catalogues of one process and of {WORKERS} workers are {same} where both were made.",
         remarks("sizes"),
-    ]
-    if len(measured) > 1:
-        sections += ["## What ten times as many cost", "Each number is a ratio.", growth(measured)]
-    return [
-        *sections,
+        "## What ten times as many cost",
+        "Each number is a ratio.",
+        growth(measured),
         remarks("growth"),
         f"""## Killed
 
-{WORKERS} workers and {size:,} stars. After some parts of the catalogue are there, a process is
-killed with SIGKILL; where it is the command, the same command is given again.""",
+With {WORKERS} workers. After some parts of the catalogue are there, a process is killed with
+SIGKILL; where it is the command, the same command is given again.""",
         of_trials(trials),
         remarks("killed"),
+        "## The report of the largest run",
+        of_report(measured[-1]),
+        remarks("report"),
         projection(measured),
         remarks("projection"),
     ]
 
 
-def of_sizes(measured: list[dict[str, Any]]) -> str:
-    """Return the table of all runs."""
-    head = [
-        "stars",
-        "run",
-        "time [s]",
-        "processor time of all [s]",
-        "stars/s",
-        "before the first part [s]",
+def of_skies(measured: list[dict[str, Any]]) -> str:
+    """Return the table of what there is."""
+    head = ["stars", "spectra", *SURVEYS, "files [GB]", "rows of the catalogue", "catalogue [MB]"]
+    rows = [
+        [
+            f"{found['stars']:,}",
+            f"{found['spectra']:,}",
+            *(f"{found['surveys'][name]:,}" for name in SURVEYS),
+            f"{found['files'] / 1e9:.2f}",
+            f"{found['rows']:,}",
+            f"{found['catalogue'] / 1e6:.1f}",
+        ]
+        for found in measured
     ]
-    head += ["after the last part [s]", "memory of the command [GB]", "of the largest worker [GB]"]
-    rows = []
-    for found in measured:
-        for name in PATHS:
-            one = found[name]
-            cells = [
-                f"{found['stars']:,}",
-                name,
-                f"{one['seconds']:.0f}",
-                f"{one['processor']:.0f}",
-                f"{rate(found, name):.1f}",
-            ]
-            cells += [f"{one[key]:.1f}" for key in ("before the first part", "after the last part")]
-            cells += [f"{one['command']:.2f}", f"{one['worker']:.2f}" if one["worker"] else "–"]
-            rows.append(cells)
     return table(head, rows)
 
 
+def steps(found: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Return the commands of a size, in their order, by name."""
+    paths = [(f"predict, {name}", found[name]) for name in PATHS if name in found]
+    return [("simulate", found["simulate"]), *paths, ("validate", found["validate"])]
+
+
+def of_steps(measured: list[dict[str, Any]]) -> str:
+    """Return the table of all commands."""
+    head = ["spectra", "command", "time [s]", "processor time of all [s]", "spectra/s"]
+    head += ["before the first part [s]", "after the last part [s]"]
+    rows = []
+    for found in measured:
+        for name, one in steps(found):
+            cells = [f"{found['spectra']:,}", name]
+            cells += [f"{one['seconds']:.0f}", f"{one['processor']:.0f}"]
+            cells.append(f"{found['spectra'] / one['seconds']:.0f}")
+            ends = [one["before the first part"], one["after the last part"]]
+            cells += [f"{end:.1f}" if one["parts"] else "–" for end in ends]
+            cells += [f"{one['command']:.2f}", f"{one['worker']:.2f}" if one["worker"] else "–"]
+            rows.append(cells)
+    return table([*head, "memory of the command [GB]", "of the largest worker [GB]"], rows)
+
+
 def rate(found: dict[str, Any], name: str) -> float:
-    """Return stars a second from the first part to the last."""
+    """Return spectra a second from the first part to the last."""
     one = found[name]
     between = one["seconds"] - one["before the first part"] - one["after the last part"]
-    return float((found["stars"] - SHARD * found["stars"] / found["spectra"]) / between)
+    return float(found["spectra"] * (1.0 - 1.0 / one["parts"]) / between)
 
 
 def growth(measured: list[dict[str, Any]]) -> str:
@@ -315,13 +339,17 @@ def growth(measured: list[dict[str, Any]]) -> str:
     keys = ("seconds", "processor", "after the last part", "command", "worker")
     rows = []
     for small, large in itertools.pairwise(measured):
-        for name in PATHS:
-            a, b = small[name], large[name]
+        before = dict(steps(small))
+        for name, b in steps(large):
+            a = before[name]
             ratio = [f"{b[key] / a[key]:.2f}" if a[key] else "–" for key in keys]
-            rows.append([f"{small['stars']:,} to {large['stars']:,}", name, *ratio])
+            if not b["parts"]:
+                ratio[2] = "–"
+            sizes = f"{small['spectra']:,} to {large['spectra']:,}"
+            rows.append([sizes, name, *ratio])
     head = [
-        "stars",
-        "run",
+        "spectra",
+        "command",
         "time",
         "processor time",
         "after the last part",
@@ -332,49 +360,64 @@ def growth(measured: list[dict[str, Any]]) -> str:
 
 def of_trials(trials: list[dict[str, Any]]) -> str:
     """Return the table of what was killed."""
-    head = ["trial", "killed", "when so many parts were there", "parts kept", "time in all [s]"]
+    head = ["stars", "killed", "when so many parts were there", "parts kept", "time in all [s]"]
     rows = []
-    for n, one in enumerate(trials, start=1):
-        kept = f"{one['kept']}" if one["target"] == "command" else "–"
+    for one in trials:
+        kept = "–" if one["kept"] is None else f"{one['kept']}"
         same = "yes" if one["identical"] else "NO"
-        rows.append([f"{n}", one["target"], f"{one['after']}", kept, f"{one['seconds']:.0f}", same])
-    return table([*head, "identical to the serial catalogue"], rows)
+        rows.append(
+            [f"{one['stars']:,}", one["target"], one["after"], kept, f"{one['seconds']:.0f}", same]
+        )
+    return table([*head, "identical to the catalogue of an undisturbed run"], rows)
+
+
+def of_report(found: dict[str, Any]) -> str:
+    """Return the main labels of the report, by survey."""
+    rows = []
+    for survey, labels in found["report"].items():
+        for one in labels:
+            cells = [survey, f"{one['label']} [{one['unit']}]", f"{one['rows']:,}"]
+            cells += [f"{one[key]:.3g}" for key in ("bias", "mad", "error")]
+            cells += [f"{one['pull_width']:.2f}", f"{100 * one['coverage_68']:.0f} %"]
+            rows.append(cells)
+    head = ["survey", "label", "rows", "bias", "scatter", "median error", "pull width"]
+    return table([*head, "within 1 sigma"], rows)
 
 
 def projection(measured: list[dict[str, Any]]) -> str:
-    """Return what follows for ten million stars."""
-    base = measured[-1]
-    alone, both = rate(base, "one process"), rate(base, "2 workers")
-    command, worker = (base["2 workers"][key] for key in ("command", "worker"))
-    merge = base["2 workers"]["after the last part"] / (base["spectra"] / SHARD)
-    slope, known = 0.0, " (one size cannot tell)"
-    end = "with the end of the workers, as one size cannot tell them apart; "
-    if len(measured) > 1:
-        small = measured[-2]
-        slope = (command - small["2 workers"]["command"]) / (base["stars"] - small["stars"])
-        known = end = ""
-        later = base["2 workers"]["after the last part"] - small["2 workers"]["after the last part"]
-        merge = SHARD * later / (base["spectra"] - small["spectra"])
-    spectra = GOAL * base["spectra"] / base["stars"]
-    shards = spectra / min(max(SHARD, spectra / MANY), LARGEST_SHARD * SHARD)
+    """Return what follows for ten million spectra."""
+    base, small = measured[-1], measured[-2]
+    name = "2 workers"
+    both = rate(base, name)
+    alone = rate(next(f for f in reversed(measured) if "one process" in f), "one process")
+    command, worker = (base[name][key] for key in ("command", "worker"))
+    more = base["spectra"] - small["spectra"]
+    merge = (base[name]["after the last part"] - small[name]["after the last part"]) / (
+        base[name]["parts"] - small[name]["parts"]
+    )
+    slope = max(command - small[name]["command"], 0.0) / more
+    rows = GOAL * base["rows"] / base["spectra"]
+    shards = rows / min(max(SHARD, rows / MANY), LARGEST_SHARD * SHARD)
     hours = GOAL / alone / 3600.0
-    more = LARGEST_SHARD * SHARD * base["store"] * base["stars"] / base["spectra"] / 1e9
+    checked = GOAL / base["spectra"] * base["validate"]["seconds"] / 3600.0
+    files = base["files"] / base["spectra"]
     return f"""## Projection to ten million
 
-From the numbers of {base["stars"]:,} stars:
+Ten million spectra of the same mixture, {rows / 1e6:.1f} million rows, from the numbers of
+{base["spectra"]:,}:
 
 - {GOAL / both / 3600:,.0f} hours on this machine with {WORKERS} workers. {hours:,.0f} hours of one
   such thread alone, so {hours / 100:,.1f} hours of 100, if the rate of each does not fall with
   their number: nothing passes between workers, the scheduler hears of
   {100 * alone * shards / GOAL:.1f} shards a second, and the disk must give
-  {100 * alone * base["store"] / 1e6:,.0f} MB/s.
-- {GOAL * base["store"] / 1e12:.1f} TB of spectra in stores; {GOAL * base["row"] / 1e9:.0f} GB of
-  catalogue, twice while parts are merged, in {shards:,.0f} parts.
-- {merge * shards / 60:.0f} minutes from the last part to the end, at {merge:.2f} s for each part;
-  {end}a part of 680 rows takes as long to merge as one of 85.
-- {command + max(slope, 0.0) * GOAL:.1f} GB for the command: what it has here, and
-  {max(slope, 0.0) * 1e9:.0f} bytes for each star more{known}. {worker:.1f} GB for each worker, as
-  here: it holds a model and a shard, of which the larger ones have {more:.2f} GB of spectra."""
+  {100 * alone * files / 1e6:,.0f} MB/s.
+- {GOAL * files / 1e12:.1f} TB of files; {GOAL / base["spectra"] * base["catalogue"] / 1e9:.0f} GB
+  of catalogue, twice while parts are merged, in {shards:,.0f} parts.
+- {merge * shards / 60:.0f} minutes to merge them, at {merge:.2f} s for each part.
+- {command + slope * GOAL:.1f} GB for the command: what it has here, and {slope * 1e9:.0f} bytes for
+  each spectrum more. {worker:.1f} GB for each worker, as here: it holds a model and a shard.
+- {checked:.1f} hours and {base["validate"]["command"] * GOAL / base["spectra"]:.0f} GB for
+  `validate` of the whole catalogue, if both grow with it; it would be given a sample."""
 
 
 def kept(path: Path, make: Callable[[], Any]) -> Any:
