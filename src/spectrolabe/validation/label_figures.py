@@ -20,6 +20,7 @@ from spectrolabe.validation.figures import OTHER, POINT, axis_name, colour_of, s
 from spectrolabe.validation.recovered import BINS, Recovered, pulls
 
 __all__ = [
+    "AT_MOST",
     "cluster_trends",
     "distributions",
     "intervals",
@@ -31,9 +32,10 @@ __all__ = [
     "true_against_found",
 ]
 
-SHOWN = 4000  # rows drawn in a scatter
+SHOWN = 2500  # rows drawn in a scatter, of one panel
+AT_MOST = f"Of more than {SHOWN:,} rows a sample is drawn."
 COLUMNS = 5
-DOT: dict[str, Any] = {**POINT, "s": 4}
+DOT: dict[str, Any] = {**POINT, "s": 3.5}
 WIDTH = 11.0  # inches
 PULLS = np.linspace(-5.0, 5.0, 41).tolist()
 SERIES = ("#1f618d", "#c0392b", "#117a65", "#d68910", "#6c3483", "#7b5141", "#444444", "#2e86c1")
@@ -76,11 +78,8 @@ def _colour(survey: str, surveys: Sequence[str]) -> str:
 
 
 def _some(use: NDArray) -> NDArray:
-    """Rows to draw: all, or a sample of many."""
-    rows = np.flatnonzero(use)
-    if len(rows) > SHOWN:
-        rows = np.sort(np.random.default_rng(0).choice(rows, SHOWN, replace=False))
-    return rows
+    """Rows to draw, all or a sample of many, mixed so that no survey hides the others."""
+    return np.random.default_rng(0).permutation(np.flatnonzero(use))[:SHOWN]
 
 
 def _limits(values: NDArray, edge: float = 0.06) -> tuple[float, float]:

@@ -33,6 +33,7 @@ __all__ = [
     "summary_section",
 ]
 
+SHORT = 120  # characters of a command
 SIGNS = {"pass": " ✓", "warn": " !", "fail": " ✗", "few": ""}
 
 
@@ -47,7 +48,7 @@ def input_section(done: Validated) -> list[str]:
         [survey, str(one.rows), str(one.stars), str(one.bad), number(one.snr, 1)]
         for survey, one in done.found.counts.items()
     ]
-    commands = [paragraph(f"Made by: {c}") for one in rows.provenance if (c := one.get("command"))]
+    commands = [_made_by(str(c)) for one in rows.provenance if (c := one.get("command"))]
     return [
         table_block(("catalogue", "rows", "model", "weights", "version", "made"), files),
         *commands,
@@ -61,6 +62,13 @@ def input_section(done: Validated) -> list[str]:
         ),
         paragraph("Rows flagged as bad are left out of everything below but counts of flags."),
     ]
+
+
+def _made_by(command: str) -> str:
+    """The command; folded if it names many files."""
+    if len(command) <= SHORT:
+        return paragraph(f"Made by: {command}")
+    return folded(f"Made by: {command[:SHORT]} …", [paragraph(command)])
 
 
 def _of(provenance: Mapping[str, object], key: str) -> str:
@@ -188,7 +196,8 @@ def kiel_section(done: Validated) -> list[str]:
     return [
         figure_block(
             drawn.kiel(done.rows, done.truth),
-            "Gravity against temperature of good rows; colour is the metallicity of the catalogue.",
+            "Gravity against temperature of good rows; colour is the metallicity of the catalogue."
+            f" {drawn.AT_MOST}",
         )
     ]
 
@@ -202,6 +211,7 @@ def planes_section(done: Validated) -> list[str]:
     return [
         figure_block(
             drawn.planes(done.rows, names, metal),
-            f"Abundance ratios against {short_name(metal)}, good rows; colours are surveys.",
+            f"Abundance ratios against {short_name(metal)}, good rows; colours are surveys. "
+            f"{drawn.AT_MOST}",
         )
     ]

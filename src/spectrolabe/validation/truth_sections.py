@@ -42,7 +42,8 @@ def truth_section(done: Validated) -> list[str]:
         ),
         figure_block(
             drawn.true_against_found(rows, truth, found.recovered[EVERY]),
-            "Catalogue against truth with bias ± 1.4826 MAD; grey crosses are flagged as bad.",
+            "Catalogue against truth with bias ± 1.4826 MAD; grey crosses are flagged as bad. "
+            f"{drawn.AT_MOST}",
         ),
         _recovered_table(found.recovered[EVERY], "All surveys together"),
     ]
