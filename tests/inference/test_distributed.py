@@ -92,6 +92,26 @@ def test_shards_hold_whole_stars_and_every_input_once(store, tmp_path, monkeypat
     assert len(set(names[0])) == 14
 
 
+def test_shards_of_files_are_no_larger_than_memory_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectrolabe.inference.inputs.BYTES", 1000)
+    for name, size in (("a", 400), ("b", 600), ("c", 1), ("d", 5000), ("e", 10), ("f", 10)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    files = [str(tmp_path / name) for name in "abcdef"]
+
+    def parts():
+        sources = Sources(Selection.of(files, None, "file", False, 1), 2)
+        said.append(sources.describe())
+        return ["".join(Path(name).name for name in shard.names) for shard in sources]
+
+    said = []
+    assert parts() == ["ab", "c", "d", "ef"]
+    (tmp_path / "c").write_bytes(b"x" * 1000)
+    assert parts() == ["ab", "c", "d", "ef"]
+    (tmp_path / "b").write_bytes(b"x" * 601)
+    assert parts() == ["a", "b", "c", "d", "ef"]
+    assert said[0] == said[1] != said[2]
+
+
 @contextmanager
 def threads(count=1):
     """The address of a cluster whose workers are threads of this process, which can be patched."""

@@ -22,6 +22,7 @@ __all__ = ["Part", "Reader", "Selection", "Shard", "Sources", "groups_of"]
 
 NO_ROWS = np.zeros(0, np.int64)
 MANY, LARGEST = 10_000, 8  # shards; batches in one
+BYTES = 128 << 20  # of the files of a shard: some hold the spectra of hundreds of stars
 
 
 class Selection(NamedTuple):
@@ -105,7 +106,8 @@ class Sources:
 
     Files come first, then stores, whose rows are taken in the order of their stars, so that a star
     is never in two shards. Where there would be more than 10,000 shards they are larger, up to
-    eight times: merging costs a tenth of a second for each, whatever is in it.
+    eight times: merging costs a tenth of a second for each, whatever is in it. A shard of several
+    files has no more than 128 MiB of them, so that memory does not depend on what a file holds.
 
     Parameters
     ----------
@@ -127,13 +129,14 @@ class Sources:
         self.files = expand(named, leave=leave) if named else []
         self.total = len(self.files) + sum(len(store) for store in self.stores)
         batch = min(max(batch, -(-self.total // MANY)), LARGEST * batch)
-        self._step = len(self.files) if selection.together == "star" else batch
+        whole = selection.together == "star"
+        self._ends = [0, len(self.files)] if whole else _file_ends(self.files, batch)
         self._cuts = [_cut(store, batch) for store in self.stores]
 
     def __iter__(self) -> Iterator[Shard]:
         number = itertools.count()
-        for first in range(0, len(self.files), self._step or 1):
-            yield Shard(next(number), tuple(self.files[first : first + self._step]))
+        for first, last in pairwise(self._ends if self.files else []):
+            yield Shard(next(number), tuple(self.files[first:last]))
         for store, (order, ends) in zip(self.stores, self._cuts, strict=True):
             path = str(store.path.resolve())
             for first, last in pairwise(ends):
@@ -141,7 +144,7 @@ class Sources:
 
     def describe(self) -> dict[str, Any]:
         """Return what the shards are, in a form that can be compared: JSON types."""
-        digest = hashlib.sha256(str(self._step).encode())
+        digest = hashlib.sha256(np.array(self._ends, "<i8").tobytes())
         for file in self.files:
             digest.update(f"{file.path.as_posix()}\n".encode())
         for store, (order, ends) in zip(self.stores, self._cuts, strict=True):
@@ -149,6 +152,18 @@ class Sources:
             digest.update(order.astype("<i8").tobytes() + np.array(ends, "<i8").tobytes())
         spectra = self.total - len(self.files)
         return {"files": len(self.files), "in stores": spectra, "sha256": digest.hexdigest()}
+
+
+def _file_ends(files: Sequence[Source], batch: int) -> list[int]:
+    """Where shards of files begin and the last ends: at a number of files, or of bytes."""
+    ends, held = [0], 0
+    for i, file in enumerate(files):
+        size = file.path.stat().st_size if file.path.is_file() else 0  # else reading will tell
+        if i > ends[-1] and (i - ends[-1] == batch or held + size > BYTES):
+            ends.append(i)
+            held = 0
+        held += size
+    return [*ends, len(files)]
 
 
 def _cut(store: Store, batch: int) -> tuple[NDArray, list[int]]:
