@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -381,7 +382,7 @@ def train(
             return
     card = read_card(folder)
     errors = ", ".join(f"{name} {value:.3g}" for name, value in card["unseen_mad"].items())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=_another_process())
     console.print(f"{folder}: trained on {card['training_data']['spectra']} spectra")
     console.print(f"1.4826 MAD on stars not trained on: {errors or 'no star was kept out'}")
 
@@ -393,7 +394,7 @@ def _train_denoiser(config: DenoiserTrainConfig, output: Path) -> None:
     from spectrolabe.training.denoiser import train_denoiser
 
     card = load_denoiser(train_denoiser(config, output)).card
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=_another_process())
     console.print(f"{output}: trained on {card['training_data']['spectra']} spectra")
     for survey, found in card["unseen"].items():
         console.print(
@@ -411,7 +412,7 @@ def _train_emulator(config: EmulatorTrainConfig, output: Path) -> None:
     folder = train_emulator(config, output)
     card = load_emulator(folder).card
     data, unseen = card["training_data"], card.get("unseen")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=_another_process())
     console.print(
         f"{folder}: trained on {data['stars']} spectra and {data['differential_spectra']} "
         "differential spectra"
@@ -421,6 +422,11 @@ def _train_emulator(config: EmulatorTrainConfig, output: Path) -> None:
             f"mean absolute error of flux on {data['stars_kept_apart']} stars not trained on: "
             f"{100 * unseen['mae']:.3f} % ({100 * unseen['mae_of_basis']:.3f} % of it the basis)"
         )
+
+
+def _another_process() -> bool:
+    """One process of several (`accelerate launch`) speaks."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 @app.command()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +54,37 @@ def test_it_learns_labels_of_stars_it_has_not_seen(run, val):
     spread = np.nanstd(truth.values, axis=0)
     error = np.nanmedian(np.abs(posterior.mean - truth.values), axis=0)
     assert (error < 0.3 * spread).all(), error / spread
+
+
+def test_two_processes_train_one_model(store, val, tmp_path):
+    script, config = tmp_path / "main.py", tmp_path / "two.toml"
+    script.write_text("from spectrolabe.cli import main; main()")
+    config.write_text(
+        f"""
+        name = "two"
+        data = {{ store = "{store}", labels = ["teff", "logg"], split = "train", selection = 0.0 }}
+        encoder = {{ width = 32, latents = 8, blocks = 2, heads = 4, dropout = 0.0 }}
+        augmentation = {{ drop_tokens = 0.0, noise = 0.2, tilt = 0.05 }}
+        training = {{ epochs = 60, batch_size = 8, learning_rate = 2e-3, ema = 0.98 }}
+        """
+    )
+    command = [Path(sys.executable).with_name("accelerate"), "launch", "--num_processes", "2"]
+    command += ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", script, "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [*command, config, "--output", tmp_path / "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained on 159") == 1  # one of them speaks
+    lines = (tmp_path / "run" / "all" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 61))
+    stars, truth = val[0], val[1].select(("teff", "logg"))
+    error = np.nanmedian(np.abs(load(tmp_path / "run").predict(stars).mean - truth.values), axis=0)
+    assert (error < 0.3 * np.nanstd(truth.values, axis=0)).all()
 
 
 def test_its_uncertainties_are_about_right_on_them(run, val):
