@@ -285,9 +285,10 @@ def _text(
             color=CHANGE, alpha=0.45, label="model with the label ± 0.2 dex (200 K, 0.3 in log g)"
         ),
         Patch(color=UNUSED, alpha=0.5, label="not used"),
+        Line2D([], [], color=MODEL, marker=".", linewidth=0, label="left out as an outlier"),
     ]
     ax.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(-0.006, 0.12), ncols=5, fontsize=8,
+        handles=handles, loc="center left", bbox_to_anchor=(-0.006, 0.12), ncols=6, fontsize=8,
         frameon=False, borderpad=0.0,
     )  # fmt: skip
 
@@ -326,8 +327,8 @@ def _overview(
         ax.set_xlim(wave[0], wave[-1])
         ax.tick_params(labelsize=8, direction="in", top=ax is top, right=True)
     top.tick_params(labelbottom=False)
-    top.set_ylabel("flux", fontsize=8)
-    bottom.set_ylabel("σ", fontsize=8)
+    top.set_ylabel("flux / median", fontsize=8)
+    bottom.set_ylabel("residual [σ]", fontsize=8)
 
 
 def _name_lines(ax: Axes, wave: NDArray, lines: Sequence[Line]) -> None:
@@ -420,6 +421,7 @@ def _value(name: str, value: float, sigma: float) -> str:
     known = LABELS[name]
     digits = 0 if known.unit == "K" else 2
     unit = f" {known.unit}" if known.unit in ("K", "km/s") else ""
+    value = round(value, digits) + 0.0  # no "-0.00"
     return f"{known.latex} = {value:.{digits}f} ± {sigma:.{digits}f}{unit}"
 
 
