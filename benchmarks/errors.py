@@ -33,7 +33,15 @@ ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("spectrolabe")
 LONGEST = 330  # characters of what is said that the page shows
 PATIENCE = 300.0  # seconds that a verb has
-MAKE = ("read", "ingest", "predict", "denoise", "fit", "validate")  # verbs that make the folder
+MAKE = (
+    "read",
+    "ingest",
+    "predict",
+    "denoise",
+    "fit",
+    "validate",
+    "simulate",
+)  # verbs that make the folder
 BRIEF = ("no such file", "a picture named .fits", "half a FITS file")
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 SKY = ("population.stars=30", "clusters.count=0", "binaries.count=0")
@@ -147,7 +155,7 @@ def tried(work: Path, case: Case) -> tuple[int, str]:
     """Run a case; return the exit code and all that was said."""
     if case.way == "plain":
         done = spectrolabe(work, case.arguments)
-        return done.returncode, done.stderr or done.stdout
+        return done.returncode, done.stderr.strip() or done.stdout
     process = subprocess.Popen(
         [str(COMMAND), *case.arguments], cwd=work, text=True, env={**os.environ, **PLAIN},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -163,7 +171,7 @@ def tried(work: Path, case: Case) -> tuple[int, str]:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the job
     out, said = process.communicate(timeout=PATIENCE)
-    return process.returncode, said or out
+    return process.returncode, said.strip() or out
 
 
 def bad_files() -> dict[str, tuple[str, ...]]:

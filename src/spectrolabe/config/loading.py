@@ -106,7 +106,12 @@ def load_training(
 def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
-        raise InputError(path, expected="a configuration file", found="none")
+        raise InputError(
+            path,
+            expected="a configuration file",
+            found="a folder" if path.is_dir() else "no such file",
+            fix="Examples are in the folder configs/ of the repository.",
+        )
     try:
         tree = tomllib.loads(read_text(path, "a TOML file"))
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits among them
@@ -121,7 +126,12 @@ def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise InputError(override, expected="section.key=value", found=repr(override))
+        raise InputError(
+            "the command line",
+            expected="section.key=value, or key=value",
+            found=repr(override),
+            fix="For example training.epochs=50.",
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
