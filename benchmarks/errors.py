@@ -358,7 +358,7 @@ def tables(work: Path) -> list[Case]:
         ("homogenise", ["homogenise", "catalogue.parquet"]),
     ):  # fmt: skip
         last = begin[-1] if begin[-1].startswith("--") else "catalogue"
-        for name in ("absent.csv", "folder", "text.fits", "picture.fits", "cut.fits", "labels.csv"):
+        for name in ("absent.csv", "folder", "picture.fits", "cut.fits", "labels.csv"):
             found.append(Case(verb, f"{last} {name}", [*begin, name]))
     return [
         *found,

@@ -166,15 +166,25 @@ def validated(tree: Mapping[str, Any], where: object, kind: type[Config]) -> Con
         place = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise unknown_name(
-                f"{where}, [{'.'.join(place[:-1])}]",
+                f"{where}, [{'.'.join(place[:-1])}]" if place[1:] else where,
                 place[-1],
                 _known(kind, place[:-1]),
                 kind="key",
             ) from error
-        found = "nothing" if first["type"] == "missing" else repr(first.get("input"))
+        missing = first["type"] == "missing"
+        found = "nothing" if missing else repr(first.get("input"))
         raise InputError(
-            f"{where}, {'.'.join(place)}", expected=first["msg"], found=found[:200]
+            f"{where}, {'.'.join(place)}",
+            expected="a value: this key has no default" if missing else _words(first["msg"]),
+            found=found[:200],
         ) from error
+
+
+def _words(message: str) -> str:
+    """What pydantic says, as the end of a sentence that begins with "expected"."""
+    for begin in ("Input should be ", "Value error, "):
+        message = message.removeprefix(begin)
+    return message
 
 
 def _known(kind: type[Strict], place: Sequence[str]) -> list[str]:
