@@ -46,7 +46,7 @@ NOT_RUN = {  # beginning of a command -> why it is not run
     "spectrolabe --install-completion": "changes the start files of the user's shell",
 }
 INSTALLS = ("python3 -m venv", ". .venv/bin/activate", "pip install", "make ")
-SLOW = ("make ", "spectrolabe simulate configs/sky.toml population.stars=500")
+SLOW = ("make ",)
 
 
 @dataclass(frozen=True)
