@@ -3,7 +3,7 @@
     python benchmarks/errors.py --work WORK
 
 Makes the inputs in WORK (a new folder), runs the verbs, and writes ``errors.md``: what was tried,
-the exit code, and what was said. Ends with exit code 1 if anywhere a traceback was shown, or a
+the exit code, and what was said. Run again with the same WORK it continues. Ends with exit code 1 if anywhere a traceback was shown, or a
 case did not leave with the code that it should.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import os
 import re
 import shutil
@@ -415,7 +416,8 @@ def clean(work: Path) -> None:
     """Remove what a case wrote by mistake, so that the next begins anew."""
     for name in ("new-store", "new-folder", "new-run", "runs", "no"):
         shutil.rmtree(work / name, ignore_errors=True)
-    for path in [*work.glob("new.parquet*"), *work.glob("x.*")]:
+    odd = work / "my folder é 星"
+    for path in [*work.glob("new.parquet*"), *work.glob("x.*"), *odd.glob("new*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -461,18 +463,24 @@ def main() -> int:
         make_inputs(work)
         for name in ("x.png", "x.parquet", "x", "x.csv", "x.html"):
             (work / f"folder.{name}").mkdir()
-    rows = []
+    kept, rows = work / "rows.json", []
+    before = {} if given.only or not kept.exists() else json.loads(kept.read_text())
     for case in cases(work):
         if given.only not in f"{case.verb}: {case.what}":
             continue
         clean(work)
-        code, said = tried(work, case)
+        key = f"{case.verb}: {case.what}"
+        if key not in before:
+            before[key] = tried(work, case)
+            if not given.only:
+                kept.write_text(json.dumps(before))
+        code, said = before[key]
         bad = "Traceback" in said or code != case.code
         rows.append((case, code, said))
         print("BAD " if bad else "    ", f"{case.verb}: {case.what}: {code}", flush=True)
         print("        ", said.strip()[-3000:] if bad else first_words(said, work), flush=True)
-    if not given.only:
-        write_page(given.output, page(rows, work))
+        if not given.only:
+            write_page(given.output, page(rows, work))
     return int(any("Traceback" in said or code != case.code for case, code, said in rows))
 
 
