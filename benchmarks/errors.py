@@ -3,8 +3,8 @@
     python benchmarks/errors.py --work WORK
 
 Makes the inputs in WORK (a new folder), runs the verbs, and writes ``errors.md``: what was tried,
-the exit code, and what was said. Run again with the same WORK it continues. Ends with exit code 1 if anywhere a traceback was shown, or a
-case did not leave with the code that it should.
+the exit code, and what was said. Run again with the same WORK it continues. Ends with exit code 1
+if anywhere a traceback was shown, or a case did not leave with the code that it should.
 """
 
 from __future__ import annotations
