@@ -428,7 +428,8 @@ def page(rows: list[tuple[Case, int, str]], work: Path) -> list[str]:
         "# What is said when something is wrong",
         "```\npython benchmarks/errors.py --work WORK\n```",
         f"{len(rows)} of {len(cases(work))} commands that cannot do what they are asked to, "
-        f"each run by itself in a folder WORK; {len(wrong)} showed a traceback or left with another code than they should. "
+        f"each run by itself in a folder WORK; {len(wrong)} showed a traceback or left with "
+        "another code than they should. "
         "Exit codes: 0 done, 1 a mistake in the input or something in it that is bad, 2 wrong "
         "usage, 130 interrupted. Shown is the first line of what was said.",
         remarks("errors"),
