@@ -288,11 +288,11 @@ python benchmarks/peers.py WORK
 ```
 
 {TRAIN:,} simulated stars of APOGEE with their labels to learn from, {TEST} others to be judged by;
-no star is in both. Median S/N of a combined spectrum {snr:.0f}. Peers get what they need: flux over a
-running continuum ({WIDTH:g} in ln wavelength) on one grid, at rest by the velocities that the
+no star is in both. Median S/N of a combined spectrum {snr:.0f}. Peers get what they need: flux over
+a running continuum ({WIDTH:g} in ln wavelength) on one grid, at rest by the velocities that the
 survey's pipeline measured, with inverse variances. Ours are given the spectra as they are read. All
-learn and answer for {", ".join(f"`{name}`" for name in NAMES)}. Seconds are those
-of the processor, of one thread.""",
+learn and answer for {", ".join(f"`{name}`" for name in NAMES)}. Seconds are
+those of the processor, of one thread.""",
         remarks("summary"),
         "## What runs",
         of_running(answers),

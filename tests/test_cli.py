@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from typer.testing import CliRunner
 
 import spectrolabe as sl
@@ -20,6 +23,7 @@ from spectrolabe.spectra.plot import plot_spectra
 from tests.surveys.test_ingest import files, label_row, table, write_labels, write_spectrum
 
 __all__ = ["files", "table"]  # fixtures
+ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -140,6 +144,89 @@ def test_ingest_with_bad_files_writes_the_good_and_exits_with_1(invoke, files, t
     assert "spec-2.fits" in err
     assert "no row in the label table" in err
     assert len(sl.open_store(tmp_path / "s")) == 10
+
+
+def test_an_interruption_has_a_code_and_says_what_to_do(invoke, monkeypatch, files, tmp_path):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spectrolabe.surveys.ingest.expand", interrupted)
+    code, _, err = invoke("ingest", "lamost_lrs", files, "-o", tmp_path / "store")
+    assert code == 130
+    assert err == ("error: interrupted. Run the same command again to continue where it stopped.\n")
+    monkeypatch.setattr("spectrolabe.surveys.reading.expand", interrupted)
+    code, _, err = invoke("read", files)
+    assert (code, err) == (130, "error: interrupted.\n")  # there is nothing to continue
+
+
+def test_a_disk_that_cannot_be_used_is_one_message(invoke, monkeypatch, files, tmp_path):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/x.png")
+
+    monkeypatch.setattr("spectrolabe.spectra.plot.plot_spectra", full)
+    code, _, err = invoke("read", files / "night1" / "spec-5.fits", "--plot", tmp_path / "x.png")
+    assert code == 1
+    assert err == (
+        "error: /data/x.png: it cannot be read or written (No space left on device). "
+        "Free some disk and run again.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["read", "FILE", "--plot", "x.pgn"], r"x\.pgn: expected the name of a figure.*'\.pgn'"),
+        (["read", "FILE", "--plot", "FOLDER"], "expected the name of a file, found a folder"),
+        (["read", "FILE", "--plot", "FILE/x.png"], "expected a name in a folder, found a file"),
+        (["read", "FILE", "--survey", "lamost_lsr"], "Did you mean 'lamost_lrs'"),
+        (["ingest", "lamost_lrs", "FILE", "-o", "FILE"], "expected the name of a folder, found"),
+        (["predict", "default", "FILE", "-o", "FOLDER.fits"], "expected the name of a file"),
+        (["predict", "default", "FILE", "-o", "x.fits", "--survey", "gala"], "mean 'galah'"),
+        (["predict", "default", "FILE", "-o", "x.fits", "--device", "gpu"], "device: expected cpu"),
+        (["denoise", "default", "FILE", "-o", "FILE"], "expected the name of a folder"),
+        (["fit", "default", "FILE", "-o", "x.fits", "--plot", "FILE"], "the name of a folder"),
+        (["train", "configs/demo.toml", "-o", "FILE"], "the name of a folder"),
+        (["simulate", "configs/sky.toml", "-o", "FILE"], "the name of a folder"),
+        (["simulate", "configs/sky.toml", "seed=one"], r"seed: expected a valid integer.*'one'"),
+        (["simulate", "configs/sky.toml", "seed"], r"expected section\.key=value.*found 'seed'"),
+        (["synthesise", "--labels", "FILE", "-o", "FOLDER"], "the name of a file"),
+        (["validate", "x.parquet", "-o", "FOLDER"], "the name of a file"),
+        (["homogenise", "x.csv", "-o", "FOLDER"], "the name of a file"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_work(invoke, files, tmp_path, arguments, message):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "folder.fits").mkdir()
+    names = {"FILE": str(files / "night1" / "spec-5.fits"), "FOLDER": str(folder)}
+    given = []
+    for text in arguments:
+        for key, name in names.items():
+            text = text.replace(key, name)
+        given.append(text.replace("configs/", f"{ROOT}/configs/"))
+    code, _, err = invoke(*given)
+    assert code == 1
+    assert re.search(message, err), err
+
+
+def test_label_catalogues_in_a_folder_are_passed_over_and_named(invoke, files, tmp_path):
+    row = {"obsid": [5], "teff": [5000.0], "logg": [4.4], "feh": [0.1], "ra": [1.0], "dec": [2.0]}
+    Table(row).write(files / "dr10_stellar.fits")
+    note = "note: tables without spectra were passed over: dr10_stellar.fits\n"
+    store = tmp_path / "store"
+    code, out, err = invoke("ingest", "lamost_lrs", files, "--keep-unlabelled", "-o", store)
+    assert (code, err) == (0, note)
+    assert "12 spectra" in out
+    assert invoke("read", files)[::2] == (0, note)
+    code, _, err = invoke("read", files / "dr10_stellar.fits")  # named, it is an error
+    assert code == 1
+    assert "found FITS with HDUs 'PRIMARY'" in err
+    assert "looks like the label catalogue of LAMOST LRS" in err
+    image = fits.PrimaryHDU(np.ones(9))  # labels beside an image: a spectrum of unknown layout
+    fits.HDUList([image, fits.BinTableHDU(Table(row))]).writeto(files / "star.fits")
+    code, _, err = invoke("read", files)
+    assert code == 1
+    assert "star.fits: expected spectra of" in err
 
 
 def test_every_public_name_is_there_and_no_other():

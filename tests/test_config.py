@@ -85,7 +85,7 @@ def test_overrides(tmp_path):
         (MINIMAL, ["encoder.heads=3"], r"encoder: .*heads \(3\) must divide width"),
         (MINIMAL, ["data.folds=1"], r"data: .*folds must be 0"),
         (MINIMAL, ["epochs"], r"expected section\.key=value"),
-        ('name = "x"\n', [], r"data: expected Field required, found nothing"),
+        ('name = "x"\n', [], r"data: expected a value: this key has no default, found nothing"),
         ("name = \n", [], r"c\.toml: expected a TOML file"),
     ],
 )
@@ -95,5 +95,5 @@ def test_mistakes_are_named(tmp_path, text, overrides, message):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"no\.toml: expected a configuration file, found none"):
+    with pytest.raises(InputError, match=r"no\.toml: expected a configuration file, found no such"):
         load_config(tmp_path / "no.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ __all__ = ["app", "main"]
 
 MOST_ROWS = 20  # spectra of one file in the table of `read`
 MOST_REASONS = 5  # reasons that are printed
+INTERRUPTED = 130  # exit code after Ctrl-C
+LONG = ("ingest", "synthesise", "train", "predict", "denoise", "fit", "simulate")
+AGAIN = " Run the same command again to continue where it stopped."
 
 app = typer.Typer(
     name="spectrolabe",
@@ -34,7 +38,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; a mistake in the input is one message and exit code 1."""
+    """Run the command; a mistake is one message and exit code 1, an interruption code 130."""
     from spectrolabe.errors import InputError
 
     try:
@@ -42,6 +46,17 @@ def main() -> None:
     except InputError as error:
         _complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "Free some disk and run again." if full else "Check the path and its rights."
+        _complain(f"{error.filename}: it cannot be read or written ({error.strerror}). {fix}")
+        sys.exit(1)
+    except SystemExit as leave:
+        if leave.code == INTERRUPTED:
+            _complain(f"interrupted.{AGAIN if sys.argv[1:2] and sys.argv[1] in LONG else ''}")
+        raise
 
 
 def _complain(message: str) -> None:
@@ -61,6 +76,17 @@ def _leave_with(bad: Sequence[tuple[str, str]], what: str) -> None:
         raise typer.Exit(1)
 
 
+def _say_passed(names: Sequence[str]) -> None:
+    """Say which files of a folder were passed over: tables that hold no spectra."""
+    from rich.console import Console
+
+    if names:
+        shown = ", ".join(names[:MOST_REASONS])
+        more = f" and {len(names) - MOST_REASONS} more" if len(names) > MOST_REASONS else ""
+        note = f"note: tables without spectra were passed over: {shown}{more}"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(note, markup=False)
+
+
 def _finish(report: RunReport) -> None:
     """Say what a run over inputs did, and leave with exit code 1 if anything was bad."""
     from rich.console import Console
@@ -70,6 +96,7 @@ def _finish(report: RunReport) -> None:
         f"{report.catalogue}: {report.stars} stars in {report.seconds:.1f} s ({rate:.1f} stars/s)"
         + (f"; {report.skipped} inputs were done before" if report.skipped else "")
     )
+    _say_passed(report.passed)
     _leave_with(report.bad, f"without a result, listed in {report.catalogue}.bad.csv")
 
 
@@ -112,27 +139,37 @@ def read(
     from rich.console import Console
 
     from spectrolabe.errors import InputError
+    from spectrolabe.guard import check_output
     from spectrolabe.spectra.store import is_store, open_store
+    from spectrolabe.surveys import UnrecognisedError, get
     from spectrolabe.surveys import read as read_file
     from spectrolabe.surveys.reading import expand
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     stores = [name for name in files if is_store(name)]
     named = [name for name in files if name not in stores]
-    paths = [source.path for source in expand(named)]
+    if survey is not None:
+        get(survey)
+    if plot is not None:
+        check_output(plot, "--plot")
     drawn: list[Spectrum] = []
+    passed = []
     failed = False
     for name in stores:
         _show_store(console, open_store(name))
-    for path in paths:
+    for source in expand(named):
         try:
-            spectra = read_file(path, survey)
+            spectra = read_file(source.path, survey)
         except InputError as error:
+            if source.walked and isinstance(error, UnrecognisedError) and error.is_table:
+                passed.append(source.name)
+                continue
             _complain(str(error))
             failed = True
             continue
-        _show_file(console, path, spectra)
+        _show_file(console, source.path, spectra)
         drawn += spectra
+    _say_passed(passed)
     if plot is not None and drawn:
         from spectrolabe.spectra.plot import plot_spectra
 
@@ -228,9 +265,11 @@ def ingest(
     """
     from rich.console import Console
 
+    from spectrolabe.guard import check_output
     from spectrolabe.surveys.ingest import BAD
     from spectrolabe.surveys.ingest import ingest as run
 
+    check_output(output, "--output", folder=True)
     report = run(survey, paths, output, labels, keep_unlabelled=keep_unlabelled, workers=workers)
     console = Console(highlight=False, soft_wrap=True)
     rate = report.files / max(report.seconds, 1e-3)
@@ -239,6 +278,7 @@ def ingest(
         f"files in {report.seconds:.1f} s ({rate:.0f} files/s)"
         + (f"; {report.skipped} files were done before" if report.skipped else "")
     )
+    _say_passed(report.passed)
     _leave_with(report.bad, f"left out, listed in {report.store / BAD}")
 
 
@@ -287,7 +327,9 @@ def synthesise(
     from spectrolabe.config import GridConfig, load_config
     from spectrolabe.config.loading import validated
     from spectrolabe.errors import InputError
+    from spectrolabe.guard import check_output
 
+    check_output(output, "--output")
     given = {
         "ranges": [range] if range else None,
         "step": step,
@@ -355,8 +397,10 @@ def train(
         load_training,
     )
     from spectrolabe.errors import InputError
+    from spectrolabe.guard import check_output
     from spectrolabe.models.files import read_card
 
+    check_output(output, "--output", folder=True)
     settings = load_training(config, overrides or ())
     if isinstance(settings, EmulatorTrainConfig):
         if only is not None:
@@ -510,8 +554,10 @@ def denoise(
     """
     from rich.console import Console
 
+    from spectrolabe.guard import check_output
     from spectrolabe.inference.denoise import denoise as run
 
+    check_output(output, "--output", folder=True)
     report = run(model, inputs, output, survey=survey, jointly=jointly, device=device)
     rate = report.spectra / max(report.seconds, 1e-3)
     Console(highlight=False, soft_wrap=True).print(
@@ -519,6 +565,7 @@ def denoise(
         f"{report.seconds:.1f} s ({rate:.1f} spectra/s)"
         + (f"; {report.skipped} files were done before" if report.skipped else "")
     )
+    _say_passed(report.passed)
     _leave_with(report.bad, f"without a result, listed in {report.folder}/bad.csv")
 
 
@@ -606,6 +653,7 @@ def fit(
 
     Example: [bold]spectrolabe fit default spectra/ --output fits.parquet --plot figures[/bold]
     """
+    from spectrolabe.guard import check_output
     from spectrolabe.inference.fit_options import (
         parse_fixed,
         parse_labels,
@@ -614,6 +662,9 @@ def fit(
     )
     from spectrolabe.inference.fit_run import fit_files
 
+    for folder, option in ((spectra, "--spectra"), (plot, "--plot")):
+        if folder is not None:
+            check_output(folder, option, folder=True)
     report = fit_files(
         emulator,
         inputs,
@@ -662,9 +713,11 @@ def simulate(
 
     from spectrolabe.config import load_config
     from spectrolabe.config.sky import SkyConfig
+    from spectrolabe.guard import check_output
     from spectrolabe.sky.simulate import TRUTH
     from spectrolabe.sky.simulate import simulate as run
 
+    check_output(output, "--output", folder=True)
     report = run(load_config(config, overrides or (), SkyConfig), output, workers=workers)
     console = Console(highlight=False, soft_wrap=True)
     rate = report.written / max(report.seconds, 1e-3)
@@ -743,11 +796,15 @@ def homogenise(
     from rich.console import Console
 
     from spectrolabe.errors import InputError
+    from spectrolabe.guard import check_output
     from spectrolabe.homogenise.command import homogenise as run
     from spectrolabe.homogenise.command import parse_columns
     from spectrolabe.homogenise.run import Matching
     from spectrolabe.homogenise.shown import summary
 
+    check_output(output, "--output", folder=output.suffix == ".hats")
+    if report is not None:
+        check_output(report, "--report")
     if report is not None and apply is not None:
         raise InputError(
             "--report",
@@ -826,8 +883,10 @@ def validate(
     """
     from rich.console import Console
 
+    from spectrolabe.guard import check_output
     from spectrolabe.validation.validate import validate as run
 
+    check_output(output, "--output")
     report = run(
         catalogues,
         output,

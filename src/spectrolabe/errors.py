@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 __all__ = ["InputError", "unknown_name"]
 
+MOST = 24  # names that a message lists
+
 
 class InputError(ValueError):
     """Something given by the user cannot be used.
@@ -23,7 +25,7 @@ class InputError(ValueError):
 
     def __init__(self, where: object, *, expected: str, found: str, fix: str = "") -> None:
         self.where, self.expected, self.found, self.fix = str(where), expected, found, fix
-        message = f"{where}: expected {expected}, found {found}."
+        message = f"{where}: expected {expected}, found {found.removesuffix('.')}."
         super().__init__(_printable(f"{message} {fix}".strip()))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -40,10 +42,15 @@ def _rebuild(where: str, expected: str, found: str, fix: str) -> InputError:
 
 
 def unknown_name(where: object, name: str, known: Iterable[str], *, kind: str) -> InputError:
-    """Return the error for a name that is not in a closed list, with the nearest match."""
+    """Return the error for a name that is not in a closed list, with the nearest match.
+
+    Of a long list the names that are most like it are shown.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     fix = f"Did you mean {near[0]!r}?" if near else ""
-    return InputError(
-        where, expected=f"a known {kind} ({', '.join(names)})", found=repr(name), fix=fix
-    )
+    shown = ", ".join(names)
+    if len(names) > MOST:
+        like = difflib.get_close_matches(name, names, n=MOST // 2, cutoff=0.0)
+        shown = f"{', '.join(sorted(like))} and {len(names) - len(like)} others"
+    return InputError(where, expected=f"a known {kind} ({shown})", found=repr(name), fix=fix)

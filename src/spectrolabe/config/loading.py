@@ -106,7 +106,12 @@ def load_training(
 def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
-        raise InputError(path, expected="a configuration file", found="none")
+        raise InputError(
+            path,
+            expected="a configuration file",
+            found="a folder" if path.is_dir() else "no such file",
+            fix="Examples are in the folder configs/ of the repository.",
+        )
     try:
         tree = tomllib.loads(read_text(path, "a TOML file"))
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits among them
@@ -121,7 +126,12 @@ def _tree(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise InputError(override, expected="section.key=value", found=repr(override))
+        raise InputError(
+            "the command line",
+            expected="section.key=value, or key=value",
+            found=repr(override),
+            fix="For example training.epochs=50.",
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -156,15 +166,25 @@ def validated(tree: Mapping[str, Any], where: object, kind: type[Config]) -> Con
         place = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise unknown_name(
-                f"{where}, [{'.'.join(place[:-1])}]",
+                f"{where}, [{'.'.join(place[:-1])}]" if place[1:] else where,
                 place[-1],
                 _known(kind, place[:-1]),
                 kind="key",
             ) from error
-        found = "nothing" if first["type"] == "missing" else repr(first.get("input"))
+        missing = first["type"] == "missing"
+        found = "nothing" if missing else repr(first.get("input"))
         raise InputError(
-            f"{where}, {'.'.join(place)}", expected=first["msg"], found=found[:200]
+            f"{where}, {'.'.join(place)}",
+            expected="a value: this key has no default" if missing else _words(first["msg"]),
+            found=found[:200],
         ) from error
+
+
+def _words(message: str) -> str:
+    """What pydantic says, as the end of a sentence that begins with "expected"."""
+    for begin in ("Input should be ", "Value error, "):
+        message = message.removeprefix(begin)
+    return message
 
 
 def _known(kind: type[Strict], place: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from spectrolabe.guard.limits import (
     unpacked,
     unpacked_limit,
 )
+from spectrolabe.guard.outputs import check_output
 from spectrolabe.guard.text import read_json, read_text
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MOST_COLUMNS",
     "blaming",
     "check_name",
+    "check_output",
     "check_unpacked",
     "inside",
     "read_json",

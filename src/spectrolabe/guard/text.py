@@ -31,8 +31,10 @@ def read_text(path: Path, what: str) -> str:
         if size > LARGEST:
             raise InputError(path, expected=f"{what} of at most {LARGEST} bytes", found=f"{size}")
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(path, expected=what, found=str(error)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, expected=what, found="a file that is no text in UTF-8") from error
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def check_output(path: str | Path) -> Path:
             path, expected=f"a name that ends in {', '.join(SUFFIXES)}", found=repr(path.suffix)
         )
     if not path.absolute().parent.is_dir():
-        raise InputError(path, expected="a folder that exists", found=f"no {path.parent}")
+        raise InputError(path, expected="a folder that exists", found=f"no folder {path.parent}")
     if path.suffix == ".hats":
         check_hats(path)
     return path

@@ -48,6 +48,8 @@ class DenoiseReport:
     bad : tuple of (str, str)
         Input and reason of whatever gave no result; also in ``bad.csv`` of the folder.
     seconds : float
+    passed : tuple of str
+        Tables without spectra that this run passed over in folders.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class DenoiseReport:
     skipped: int
     bad: tuple[tuple[str, str], ...]
     seconds: float
+    passed: tuple[str, ...] = ()
 
 
 def denoise(
@@ -94,6 +97,8 @@ def denoise(
         are listed in the report instead.
     """
     begin = time.monotonic()
+    if survey is not None:
+        get(survey)
     denoiser = load_denoiser(find_model(model, DENOISER)).to(device)
     folder = Path(output)
     names = [inputs] if isinstance(inputs, str | Path) else inputs
@@ -103,20 +108,24 @@ def denoise(
     again = {source.name for source in todo}
     bad = [one for one in listed_bad(folder / BAD) if one[0] not in again]
     written = spectra = 0
+    passed = []
     for source in shown_progress(iter(todo), len(todo), "denoise"):
         try:
             count, problems = _file(denoiser, source, folder, survey, jointly=jointly)
             written, spectra = written + (count > 0), spectra + count
             bad += [(source.name, reason) for reason in problems]
         except UnrecognisedError as error:
-            if not (error.is_table and source.walked):  # a catalogue among the spectra
+            if error.is_table and source.walked:  # a catalogue among the spectra
+                passed.append(source.name)
+            else:
                 bad.append((source.name, str(error)))
         except InputError as error:
             bad.append((source.name, str(error)))
         write_bad(folder / BAD, bad)
     write_bad(folder / BAD, bad)
     skipped = len(sources) - len(todo)
-    return DenoiseReport(folder, written, spectra, skipped, tuple(bad), time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    return DenoiseReport(folder, written, spectra, skipped, tuple(bad), seconds, tuple(passed))
 
 
 def _target(folder: Path, source: Source) -> Path:

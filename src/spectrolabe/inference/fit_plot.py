@@ -33,6 +33,7 @@ LEAST = 1e-3  # share of a line; what says less is none
 NAMED, WEAK = 6, 0.02  # lines of a label that are named; the least share of one that is shown
 REACH = 7.0  # half width of a panel, in FWHM
 GAP = 5.0  # a step this many times the median one is a gap
+LETTER = 0.0045  # half the width of a letter above a line, of the row's width
 SIGMAS = 6.0  # limit of the residuals
 STEPS = {"teff": 200.0, "logg": 0.3, "fe_h": 0.2, "v_micro": 0.5, "v_broad": 5.0}
 STRUCTURAL = ("teff", "logg", "fe_h", "v_micro")
@@ -280,14 +281,15 @@ def _text(
     handles = [
         Line2D([], [], color=DATA, linewidth=1, label="data"),
         Line2D([], [], color=MODEL, linewidth=1.4, label="model"),
-        Line2D([], [], color=RESIDUAL, linewidth=1, label="data − model, in σ"),
+        Line2D([], [], color=RESIDUAL, linewidth=1, label="Δ = data − model, in σ"),
         Patch(
             color=CHANGE, alpha=0.45, label="model with the label ± 0.2 dex (200 K, 0.3 in log g)"
         ),
         Patch(color=UNUSED, alpha=0.5, label="not used"),
+        Line2D([], [], color=MODEL, marker=".", linewidth=0, label="left out as an outlier"),
     ]
     ax.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(-0.006, 0.12), ncols=5, fontsize=8,
+        handles=handles, loc="center left", bbox_to_anchor=(-0.006, 0.12), ncols=6, fontsize=8,
         frameon=False, borderpad=0.0,
     )  # fmt: skip
 
@@ -326,21 +328,22 @@ def _overview(
         ax.set_xlim(wave[0], wave[-1])
         ax.tick_params(labelsize=8, direction="in", top=ax is top, right=True)
     top.tick_params(labelbottom=False)
-    top.set_ylabel("flux", fontsize=8)
-    bottom.set_ylabel("σ", fontsize=8)
+    top.set_ylabel("flux / median", fontsize=8)
+    bottom.set_ylabel("Δ / σ", fontsize=8)
 
 
 def _name_lines(ax: Axes, wave: NDArray, lines: Sequence[Line]) -> None:
     """Elements above their lines, the strongest first, none on top of another."""
     span = wave[-1] - wave[0]
-    taken: list[float] = []
+    taken: list[tuple[float, int]] = []
     inside = [line for line in lines if wave[0] < line.wavelength < wave[-1] and line.share > WEAK]
     for line in sorted(inside, key=lambda line: -line.share):
         x = line.wavelength
         ax.plot([x, x], [0.845, 0.875], color=RESIDUAL, lw=0.8, transform=ax.get_xaxis_transform())
-        if min((abs(x - other) for other in taken), default=span) < 0.018 * span:
+        size = len(_element(line.label))
+        if any(abs(x - other) < LETTER * (size + long) * span for other, long in taken):
             continue
-        taken.append(x)
+        taken.append((x, size))
         x = float(np.clip(x, wave[0] + 0.008 * span, wave[-1] - 0.008 * span))
         ax.text(
             x, 0.89, _element(line.label), fontsize=7.5, color=RESIDUAL, ha="center", va="bottom",
@@ -420,6 +423,7 @@ def _value(name: str, value: float, sigma: float) -> str:
     known = LABELS[name]
     digits = 0 if known.unit == "K" else 2
     unit = f" {known.unit}" if known.unit in ("K", "km/s") else ""
+    value = round(value, digits) + 0.0  # no "-0.00"
     return f"{known.latex} = {value:.{digits}f} ± {sigma:.{digits}f}{unit}"
 
 

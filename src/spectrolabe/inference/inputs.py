@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.store import Store, is_store, open_store
+from spectrolabe.surveys import get
 from spectrolabe.surveys.reading import Source, Unread, expand, read_all
 
 __all__ = ["Part", "Reader", "Selection", "Shard", "Sources", "groups_of"]
@@ -63,10 +64,12 @@ class Selection(NamedTuple):
         Raises
         ------
         InputError
-            If ``together`` is another word.
+            If ``together`` is another word, or the survey is unknown.
         """
         if together not in ("file", "star"):
             raise InputError("together", expected="'file' or 'star'", found=repr(together))
+        if survey is not None:
+            get(survey)
         names = [inputs] if isinstance(inputs, str | Path) else inputs
         return cls(tuple(str(name) for name in names), survey, together, visits, workers)
 
@@ -174,10 +177,11 @@ def _cut(store: Store, batch: int) -> tuple[NDArray, list[int]]:
 
 
 class Part(NamedTuple):
-    """What was read of a shard: spectra, and files that gave none with the reason."""
+    """What was read of a shard: spectra, files that gave none with the reason, other tables."""
 
     spectra: list[Spectrum]
     unread: list[tuple[str, str]]
+    passed: tuple[str, ...] = ()
 
 
 class Reader:
@@ -211,13 +215,16 @@ class Reader:
 
 def _part(read: Iterable[tuple[Source, list[Spectrum] | Unread]]) -> Part:
     part = Part([], [])
+    passed = []
     for file, found in read:
         if isinstance(found, Unread):
             part.unread.append((file.name, found.reason))
+        elif not found:
+            passed.append(file.name)
         else:
             # files of one name in two folders stay apart
             part.spectra.extend(s.replace(meta={**s.meta, "file": file.name}) for s in found)
-    return part
+    return part._replace(passed=tuple(passed))
 
 
 def groups_of(

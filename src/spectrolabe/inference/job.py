@@ -54,11 +54,14 @@ class Made(NamedTuple):
         Rows of the catalogue.
     killed : bool
         It was given up, as it killed the processes that read it.
+    passed : tuple of str
+        Tables without spectra that were passed over.
     """
 
     size: int
     stars: int
     killed: bool = False
+    passed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Job:
         if self.beside is not None:
             self.beside.write(shard.number, Table() if made.beside is None else made.beside)
         self.writer.write(shard.number, made.table, [*part.unread, *unusable, *made.bad])
-        return Made(shard.size, len(made.table))
+        return Made(shard.size, len(made.table), passed=part.passed)
 
 
 def in_turn(job: Job, shards: Sequence[Shard], rows: RowMaker) -> Iterator[Made]:

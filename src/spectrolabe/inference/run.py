@@ -15,6 +15,7 @@ import spectrolabe
 from spectrolabe.catalogue import CatalogueWriter
 from spectrolabe.catalogue.files import check_suffix
 from spectrolabe.errors import InputError
+from spectrolabe.guard import check_output
 from spectrolabe.inference.distributed import on_cluster
 from spectrolabe.inference.inputs import Selection, Sources
 from spectrolabe.inference.job import Bad, Job, Work, in_turn
@@ -40,6 +41,8 @@ class RunReport:
     bad : tuple of (str, str)
         Input and reason of whatever gave no result; also in ``<catalogue>.bad.csv``.
     seconds : float
+    passed : tuple of str
+        Tables without spectra that this run passed over in folders.
     """
 
     catalogue: Path
@@ -47,6 +50,7 @@ class RunReport:
     skipped: int
     bad: tuple[tuple[str, str], ...]
     seconds: float
+    passed: tuple[str, ...] = ()
 
 
 def run(
@@ -95,6 +99,7 @@ def run(
     """
     begin = time.monotonic() if begin is None else begin
     output = check_suffix(output)
+    check_output(output, "--output", folder=output.suffix == ".hats")
     rows = work.open()
     listed = output.with_name(output.name + BAD)
     sources = Sources(selection, batch, _results(output, beside))
@@ -106,8 +111,10 @@ def run(
     left = sum(shard.size for shard in todo)
     made = in_turn(job, todo, rows) if scheduler is None else on_cluster(job, todo, scheduler)
     stars = 0
+    passed: list[str] = []
     for one in shown_progress(made, left, title, lambda made: made.size, slow=slow):
         stars += one.stars
+        passed += one.passed
     bad = job.writer.bad()
     write_bad(listed, bad)
     created = datetime.now(UTC).isoformat("T", "seconds")
@@ -118,14 +125,15 @@ def run(
     except InputError as error:
         if not bad or error.found != "none":
             raise
-        fix = f"The first of {len(bad)} reasons, all in {listed}: {bad[0][1]}"
+        first = "Why" if len(bad) == 1 else f"The first of {len(bad)} reasons, all in {listed}"
+        fix = f"{first}: {bad[0][1]}"
         raise InputError(
             error.where, expected=error.expected, found=error.found, fix=fix
         ) from error
     for writer in job.writers:
         writer.remove_parts()
     seconds = time.monotonic() - begin
-    return RunReport(output, stars, sources.total - left, tuple(bad), seconds)
+    return RunReport(output, stars, sources.total - left, tuple(bad), seconds, tuple(passed))
 
 
 def _job(

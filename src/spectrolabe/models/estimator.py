@@ -126,8 +126,23 @@ class Estimator:
         return self.scale.names
 
     def to(self, device: torch.device | str) -> Estimator:
-        """Move the weights to a device and return the estimator."""
-        self.encoder.to(device)
+        """Move the weights to a device and return the estimator.
+
+        Raises
+        ------
+        InputError
+            If there is no such device on this machine.
+        """
+        try:
+            self.encoder.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                "device",
+                expected="cpu, or what PyTorch finds on this machine: "
+                f"{'cuda' if torch.cuda.is_available() else 'nothing else'}",
+                found=repr(str(device)),
+                fix="Leave --device out, or install the build of PyTorch for your GPU.",
+            ) from error
         return self
 
     def estimate(self, stars: Sequence[Sequence[Spectrum]], *, batch_size: int = 32) -> Estimate:

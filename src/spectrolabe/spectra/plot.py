@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrolabe.errors import InputError
 from spectrolabe.spectra.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -30,17 +31,30 @@ def plot_spectra(spectra: Sequence[Spectrum], path: str | Path | None = None) ->
     spectra : sequence of Spectrum
         The first eight are drawn.
     path : str or Path, optional
-        Where to save the figure; the suffix tells the format.
+        Where to save the figure; the suffix tells the format. The folder is made when absent.
 
     Returns
     -------
     Figure
         Flux in blue with one standard deviation shaded; pixels with ``ivar == 0`` shaded in red,
         whatever flux they have.
+
+    Raises
+    ------
+    InputError
+        If the suffix is that of no figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    suffixes = FigureCanvasAgg.filetypes
+    if path is not None and Path(path).suffix.lower().removeprefix(".") not in suffixes:
+        raise InputError(
+            path,
+            expected=f"the name of a figure, which ends in .{', .'.join(sorted(suffixes))}",
+            found=repr(Path(path).suffix),
+            fix="Take .png or .pdf.",
+        )
     shown = list(spectra)[:MOST]
     figure = Figure(figsize=(11.0, 0.7 + 2.3 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,6 +64,7 @@ def plot_spectra(spectra: Sequence[Spectrum], path: str | Path | None = None) ->
     axes[-1].set_xlabel("vacuum wavelength [Å]")
     _legend(figure, axes[0], len(spectra) - len(shown))
     if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
     return figure
 
@@ -67,7 +82,7 @@ def _panel(ax: Axes, spectrum: Spectrum) -> None:
     if good.any():
         ax.set_ylim(*_limits(spectrum.flux[good]))
     ax.set_xlim(wavelength[0], wavelength[-1])
-    ax.set_ylabel("flux")
+    ax.set_ylabel("flux, as in the file", fontsize=9)
     ax.margins(x=0.01)
     ax.set_title(_title(spectrum), fontsize=9, loc="left")
     ax.tick_params(labelsize=8)

@@ -29,11 +29,14 @@ __all__ = [
     "LabelTable",
     "Survey",
     "UnrecognisedError",
+    "catalogue_of",
     "get",
     "read",
     "read_labels",
     "recognise",
 ]
+
+MOST, LONGEST = 12, 40  # names of columns or HDUs that a message has, and characters of each
 
 SURVEYS: dict[str, Survey] = {
     survey.name: survey
@@ -77,14 +80,58 @@ def recognise(file: SurveyFile) -> Survey:
     for survey in SURVEYS.values():
         if survey.recognises(file):
             return survey
-    what = file.extensions or file.columns()
     raise UnrecognisedError(
         file.path,
         expected=f"spectra of {', '.join(s.title for s in SURVEYS.values())}",
-        found=f"a file with {what[:12]}",
-        fix="For a file of your own see the generic table layout in the documentation.",
-        is_table=file.table is not None,
+        found=_content(file),
+        fix=_other_use(file),
+        is_table=_is_table(file),
     )
+
+
+def catalogue_of(file: SurveyFile) -> Survey | None:
+    """Return the survey whose label catalogue an open file is, told by its columns, or None.
+
+    A FITS file with an image is none: labels may stand beside a spectrum of an unknown layout.
+    """
+    if file.hdus is not None and any(hdu.is_image and hdu.shape for hdu in file.hdus):
+        return None
+    for survey in SURVEYS.values():
+        names = {name.lower() for name in file.columns(survey.table_extension)}
+        if survey.required_columns and names >= {*survey.required_columns}:
+            return survey
+    return None
+
+
+def _is_table(file: SurveyFile) -> bool:
+    return file.table is not None or catalogue_of(file) is not None
+
+
+def _other_use(file: SurveyFile) -> str:
+    """What to do about a file without spectra of a known layout."""
+    survey = catalogue_of(file)
+    if survey is None:
+        return "For a file of your own see the generic table layout (docs/generic.md)."
+    return (
+        f"It looks like the label catalogue of {survey.title}: give it to "
+        f"`spectrolabe ingest {survey.name}` with --labels."
+    )
+
+
+def _content(file: SurveyFile) -> str:
+    """What an open file of no known layout has, for a message."""
+    kind, names = ("FITS", file.extensions) if file.hdus else ("a table", file.columns())
+    shown = ", ".join(repr(name[:LONGEST]) for name in names[:MOST]) or "nothing"
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"{kind} with {'HDUs' if file.hdus else 'columns'} {shown}{more}"
+
+
+def _other_survey(file: SurveyFile) -> str:
+    """What to do about a file that is not of the survey that was named."""
+    for survey in SURVEYS.values():
+        if survey.recognises(file):
+            return f"It looks like one of {survey.title}, which is called {survey.name} here."
+    return "Check the file, or name another survey."
 
 
 def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
@@ -113,9 +160,9 @@ def read(path: str | Path, survey: str | None = None) -> list[Spectrum]:
             raise UnrecognisedError(
                 path,
                 expected=f"a file of {chosen.title}",
-                found=f"HDUs {file.extensions}" if file.hdus else f"columns {file.columns()[:12]}",
-                fix="Leave the survey out to have it recognised, or check the file.",
-                is_table=file.table is not None,
+                found=_content(file),
+                fix=_other_survey(file),
+                is_table=_is_table(file),
             )
         model = product_of(file)
         with blaming(path, f"the layout of {chosen.title}"):

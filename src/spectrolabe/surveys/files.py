@@ -28,6 +28,14 @@ __all__ = ["SurveyFile", "column_numbers", "column_text", "opened", "read_table"
 
 GZIP_MAGIC = b"\x1f\x8b"
 OTHER_PACKINGS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
+NO_TABLES = {
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"%PDF": "a PDF",
+    b"\x89HDF": "an HDF5 file",
+    b"<!DOCTYPE": "a web page (is it an error message of the archive?)",
+    b"<html": "a web page (is it an error message of the archive?)",
+}
 PARQUET_ROWS = 16_384  # read at a time, so that what grows too much is seen before it is whole
 PLAIN_FORMATS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
@@ -168,7 +176,12 @@ def opened(path: str | Path) -> Iterator[SurveyFile]:
     if content is not None:
         magic = content[:16]
     if not magic:
-        raise InputError(path, expected="a spectrum or a table", found="an empty file (0 bytes)")
+        raise InputError(
+            path,
+            expected="a spectrum or a table",
+            found="an empty file (0 bytes)",
+            fix="Download it again.",
+        )
     for begin, packing in OTHER_PACKINGS.items():
         if magic.startswith(begin):
             raise InputError(
@@ -176,6 +189,14 @@ def opened(path: str | Path) -> Iterator[SurveyFile]:
                 expected="FITS, VOTable, ECSV, CSV or Parquet, plain or packed by gzip",
                 found=f"a file packed by {packing}",
                 fix="Unpack it.",
+            )
+    for begin, kind in NO_TABLES.items():
+        if magic.startswith(begin):
+            raise InputError(
+                path,
+                expected="FITS, VOTable, ECSV, CSV or Parquet",
+                found=f"{kind}, whatever its name says",
+                fix="Check the path.",
             )
     if magic.startswith(b"SIMPLE"):
         with _open_fits(path, content) as hdus:

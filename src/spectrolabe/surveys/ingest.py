@@ -41,6 +41,8 @@ class IngestReport:
         File and reason of whatever was left out, also in ``bad.csv`` of the store.
     seconds : float
         Wall time.
+    passed : tuple of str
+        Tables without spectra that this run passed over in folders.
     """
 
     store: Path
@@ -50,6 +52,7 @@ class IngestReport:
     skipped: int
     bad: tuple[tuple[str, str], ...]
     seconds: float
+    passed: tuple[str, ...] = ()
 
 
 def ingest(
@@ -106,12 +109,14 @@ def ingest(
     names = join.names if join else ()
     with StoreWriter(output, names, shard_size=shard_size) as writer, _BadList(writer) as bad:
         before = writer.rows
+        passed: list[str] = []
         todo = [source for source in sources if source.path.as_posix() not in writer.done]
         for source, found in shown_progress(read_all(todo, survey, workers), len(todo), "ingest"):
             file = source.path
             if isinstance(found, Unread):
                 bad.add(file, found.reason)
                 continue
+            passed += [] if found else [source.name]
             for spectrum in found:
                 try:
                     _store(writer, spectrum, file, join, keep_unlabelled)
@@ -126,6 +131,7 @@ def ingest(
         skipped=len(sources) - len(todo),
         bad=tuple(bad.rows),
         seconds=time.monotonic() - begin,
+        passed=tuple(passed),
     )
 
 

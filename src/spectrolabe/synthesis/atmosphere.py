@@ -151,7 +151,8 @@ def _cell(name: str, value: float, axis: NDArray, source: str) -> tuple[int, tup
             name,
             expected=f"a number from {low:g} to {high:g}, the range of {source}",
             found=f"{value:g}",
-            fix=f"Give a star inside the range, or another grid of atmospheres: {SOURCES}.",
+            fix="Give a star inside the range, or another grid of atmospheres: "
+            f"{', '.join(SOURCES)}.",
         )
     i = int(np.clip(np.searchsorted(axis, value) - 1, 0, len(axis) - 2))
     part = (value - axis[i]) / (axis[i + 1] - axis[i])
