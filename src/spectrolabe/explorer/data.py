@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spectrolabe.catalogue import ResultFlag, read_catalogue, read_row
 from spectrolabe.catalogue.schema import BAD, LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.errors import InputError
-from spectrolabe.explorer.models import Modelled, Models
+from spectrolabe.explorer.models import Modelled, Models, noise
 from spectrolabe.explorer.products import Products
 from spectrolabe.labels import LABELS
 from spectrolabe.spectra import Spectrum
@@ -256,20 +256,18 @@ def _number(value: Any) -> float | None:
 
 def _observed(one: Spectrum) -> dict[str, Any]:
     """A spectrum as its file has it; the shift that it states is taken out by the page."""
-    with np.errstate(divide="ignore"):
-        sigma = np.where(one.good, 1.0 / np.sqrt(one.ivar), np.nan)
     return {
         "title": f"{one.survey} {one.spectrum_id}",
         "frame": str(one.frame),
         "shift": _number(0.0 if str(one.frame) == "rest" else one.rv),
         "wavelength": packed(one.wavelength),
         "flux": packed(one.flux),
-        "sigma": packed(sigma),
+        "sigma": packed(noise(one.ivar)),
     }
 
 
 def _shown(done: Modelled) -> dict[str, Any]:
-    arrays = ("wavelength", "flux", "sigma", "model", "used")
+    arrays = ("wavelength", "flux", "sigma", "model", "error", "used")
     return {
         "spectra": [
             {"title": one.title, **{name: packed(getattr(one, name)) for name in arrays}}

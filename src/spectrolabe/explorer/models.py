@@ -22,12 +22,12 @@ from spectrolabe.models.released import find_emulators
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.degrade import degrade
 
-__all__ = ["Drawn", "Modelled", "Models"]
+__all__ = ["Drawn", "Modelled", "Models", "noise"]
 
 MOST = 12  # lines of one label
 NOTE = (
     "Model: emulated spectrum at the labels of the catalogue; only velocity, broadening and "
-    "continuum are fitted."
+    "continuum are fitted. Errors of models are part of the σ of residuals."
 )
 
 
@@ -41,8 +41,9 @@ class Drawn:
     wavelength : ndarray
         Vacuum Angstrom at rest.
     flux, sigma, model : ndarray
-        In the units of the spectrum; NaN where there is none. The error includes that of models
-        if it is known.
+        In the units of the spectrum; NaN where there is none.
+    error : ndarray
+        As ``sigma``, with the errors of models if they are known.
     used : ndarray of bool
         Pixels that counted.
     """
@@ -52,15 +53,16 @@ class Drawn:
     flux: NDArray
     sigma: NDArray
     model: NDArray
+    error: NDArray
     used: NDArray
 
     @classmethod
     def of(cls, one: FittedSpectrum) -> Drawn:
         """Return what is drawn of a fit."""
-        sigma = np.where(one.spectrum.good, one.sigma, np.nan)
+        error = np.where(one.spectrum.good, one.sigma, np.nan)
         title = f"{one.spectrum.survey} {one.spectrum.spectrum_id}"
-        flux = one.spectrum.flux
-        return cls(title, one.rest_wavelength, flux, sigma, one.model.flux, one.used)
+        flux, sigma = one.spectrum.flux, noise(one.spectrum.ivar)
+        return cls(title, one.rest_wavelength, flux, sigma, one.model.flux, error, one.used)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class Modelled:
     note: str
     lines: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     chi2: float | None = None
+
+
+def noise(ivar: NDArray) -> NDArray:
+    """Return standard deviations of inverse variances; NaN where a pixel must not be used."""
+    with np.errstate(divide="ignore"):
+        return np.where(ivar > 0, np.asarray(ivar, dtype=np.float64) ** -0.5, np.nan)
 
 
 class Models:

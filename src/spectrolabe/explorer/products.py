@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 
 from spectrolabe.errors import InputError
-from spectrolabe.explorer.models import Drawn, Modelled
+from spectrolabe.explorer.models import Drawn, Modelled, noise
 from spectrolabe.guard import blaming
 from spectrolabe.inference.fit_files import plain_name
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
@@ -78,15 +78,14 @@ def _drawn(hdu: fits.BinTableHDU) -> Drawn:
     columns = {name: np.asarray(hdu.data[name]) for name in COLUMNS}
     shift = hdu.header.get("SHIFT")
     velocity = float(shift) if isinstance(shift, int | float) else 0.0
-    ivar = columns["ivar"].astype(np.float64)
-    with np.errstate(divide="ignore"):
-        sigma = np.where(ivar > 0, 1.0 / np.sqrt(ivar), np.nan)
+    sigma = noise(columns["ivar"])
     return Drawn(
         f"{hdu.header.get('SURVEY', '')} {hdu.header['SPECID']}".strip(),
         columns["wavelength"] / (1.0 + velocity / SPEED_OF_LIGHT),
         columns["flux"],
         sigma,
         columns["model"],
+        sigma,
         ~columns["mask"].astype(bool),
     )
 

@@ -25,7 +25,7 @@ function options(select, value, nothing) {
 }
 
 const scatter = new Scatter($("scatter"), {
-  draw: () => { scatter.draw(); told(); },
+  draw: () => { if (sky.about && scatter.column("x") && scatter.column("y")) { scatter.draw(); told(); } },
   home: () => { scatter.home(); },
   changed: () => remember(),
   click: (x, y) => { const [row] = scatter.near(x, y, 20); if (row !== undefined) choose(row); },

@@ -143,7 +143,7 @@ class SpectrumPlot extends Plot {
   }
 
   residuals(first, last, box) {
-    const { wavelength: w, flux, sigma, model, used } = this.one, pen = this.context;
+    const { wavelength: w, flux, error, model, used } = this.one, pen = this.context;
     const to = (value) => box.y + box.h * (0.5 - value / (2 * SIGMAS));
     this.clipped(box, () => {
       this.unused(first, last, box);
@@ -151,7 +151,7 @@ class SpectrumPlot extends Plot {
       pen.fillRect(box.x, to(1), box.w, to(-1) - to(1));
       pen.fillStyle = colour("data");
       for (let i = first; i <= last; i++) {
-        const value = (flux[i] - model[i]) / sigma[i];
+        const value = (flux[i] - model[i]) / error[i];
         if (!Number.isFinite(value)) continue;
         pen.globalAlpha = !used || used[i] > 0 ? 1 : 0.35;
         pen.fillRect(this.toX(w[i]) - 0.75, to(Math.max(-SIGMAS, Math.min(SIGMAS, value))) - 0.75, 1.5, 1.5);

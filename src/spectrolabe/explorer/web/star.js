@@ -132,9 +132,9 @@ class StarPanel {
 
   read(one) {
     const read = (name) => one[name] ? numbers(one[name]) : null;
-    const [wavelength, flux, sigma, model, used] = ["wavelength", "flux", "sigma", "model", "used"].map(read);
+    const [wavelength, flux, sigma, model, error, used] = ["wavelength", "flux", "sigma", "model", "error", "used"].map(read);
     const at = one.shift ? 1 + one.shift / LIGHT : 1;
-    return { title: one.title, rest: one.rest, star: this.row, wavelength: wavelength.map((w) => w / at), flux, sigma, model, used };
+    return { title: one.title, rest: one.rest, star: this.row, wavelength: wavelength.map((w) => w / at), flux, sigma, model, error, used };
   }
 
   spectrum(at) {
