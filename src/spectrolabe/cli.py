@@ -857,7 +857,7 @@ def explore(
         int, typer.Option(min=0, help="With --output: so many have spectra, by S/N.")
     ] = 30,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Look at a catalogue in the browser: click a star to see spectrum, model and posterior.
 
@@ -878,7 +878,7 @@ def explore(
 
     def ready(url: str) -> None:
         console.print(f"{catalogue}: {url} (Ctrl-C ends it)")
-        if show:
+        if open:
             import webbrowser
 
             webbrowser.open(url)
