@@ -120,6 +120,12 @@ def test_what_a_fit_has_left_is_shown_as_it_is(fits):
         header = fits_files.getheader(path, 1)
         ratio = hdu["wavelength"] / unpacked(one["wavelength"]) - 1.0
         assert_allclose(ratio * 299792.458, header["SHIFT"], atol=0.05)
+        assert done["lines"] == {}
+    both = [fits.folder / "models", fits.spectra]
+    found = Explored(fits.path, both, emulators=fits.model).model(0)
+    assert "left in" in found["note"]
+    assert len(found["lines"]["teff"]) > 1
+    assert {line[0] for line in found["lines"]["teff"]} == {0}
     with pytest.raises(InputError, match="found none"):
         read_product(fits.folder / "truth.csv")
 

@@ -177,8 +177,13 @@ def test_a_page_with_its_own_data(browser, fits, explored, tmp_path):
     browser.key("ArrowLeft")
     browser.wait("document.getElementById('name').innerText === 'star s1'")
     assert "holds the spectra of 1 stars" in text(browser, "#spectrum-note")
-    row = text(browser, "#labels tbody tr")
-    assert re.match(rf"Teff\s+{read_catalogue(fits.path)['teff'][1]:.0f}", row)
+    rows = browser.value(
+        "[...$('labels').querySelectorAll('tbody tr')].map((one) => one.innerText)"
+    )
+    table = read_catalogue(fits.path)
+    for row, name in zip(rows, ("teff", "logg", "fe_h"), strict=False):
+        value = float(row.split("\t")[1].replace("−", "-"))
+        assert value == pytest.approx(table[name][1], abs=0.1 * float(table[f"e_{name}"][1]))
     assert browser.complaints() == []
     assert [
         url for url in browser.asked() if not url.startswith(("file:", "data:", "about:"))

@@ -14,9 +14,9 @@ from astropy.table import Column
 from numpy.typing import NDArray
 
 from spectrolabe.catalogue import ResultFlag, read_catalogue, read_row
-from spectrolabe.catalogue.schema import BAD, LABEL_FLAGS, RESULT_FLAGS
+from spectrolabe.catalogue.schema import BAD, IDENTITY, LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.errors import InputError
-from spectrolabe.explorer.models import Modelled, Models, noise
+from spectrolabe.explorer.models import Modelled, Models, noise, with_lines
 from spectrolabe.explorer.products import Products
 from spectrolabe.labels import LABELS
 from spectrolabe.spectra import Spectrum
@@ -68,7 +68,8 @@ class Explored:
         self.path = Path(path)
         self.table = read_catalogue(self.path, correlations=False)
         self._check(spectra)
-        self.labels = [n for n in LABELS if n in self.names and f"e_{n}" in self.names]
+        known = set(self.names) - set(IDENTITY)  # the velocity of a fit is no label of its star
+        self.labels = [n for n in LABELS if n in known and f"e_{n}" in known]
         self.files = Files(spectra)
         self.products = Products(self.files)
         self.models = Models(emulators)
@@ -186,13 +187,14 @@ class Explored:
         }
 
     def correlations(self, row: int) -> NDArray:
-        """Return the correlations of the errors of a star's labels, shape (L, L); 0 if not said."""
+        """Return the correlations of a star's errors, shape (L, L); NaN where none is stated."""
         found = read_row(self.path, row, "rho_")
-        rho = np.eye(len(self.labels))
+        rho = np.full((len(self.labels), len(self.labels)), np.nan)
+        np.fill_diagonal(rho, 1.0)
         for i, one in enumerate(self.labels):
             for j, other in enumerate(self.labels):
                 value = found.get(f"rho_{one}_{other}")
-                if value is not None and np.isfinite(value):
+                if value is not None:
                     rho[i, j] = rho[j, i] = value
         return rho
 
@@ -224,10 +226,12 @@ class Explored:
     def _model(self, row: int) -> dict[str, Any]:
         spectra, _ = self._observed(row)
         with self._lock:
-            done = self.products.of_row(*(self._text(row, name) for name in NEEDED))
-            if done is None:
-                done = self.models.of_star(spectra, self._values(row))
-        return _shown(done)
+            left = self.products.of_row(*(self._text(row, name) for name in NEEDED))
+            if left is None:
+                return _shown(self.models.of_star(spectra, self._values(row)))
+            if spectra:  # such a file says nothing of lines
+                left = with_lines(left, self.models.of_star(spectra, self._values(row)))
+        return _shown(left)
 
     def _values(self, row: int) -> dict[str, float]:
         """The labels of a model spectrum; a fit knows nothing of what calibration did to them."""

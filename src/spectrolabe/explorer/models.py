@@ -22,7 +22,7 @@ from spectrolabe.models.released import find_emulators
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.degrade import degrade
 
-__all__ = ["Drawn", "Modelled", "Models", "noise"]
+__all__ = ["Drawn", "Modelled", "Models", "noise", "with_lines"]
 
 MOST = 12  # lines of one label
 NOTE = (
@@ -86,6 +86,19 @@ class Modelled:
     note: str
     lines: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     chi2: float | None = None
+
+
+def with_lines(left: Modelled, computed: Modelled) -> Modelled:
+    """Return what a fit has left, with the lines of a model computed for the same spectra."""
+    order = [one.title for one in left.spectra]
+    own = [one.title for one in computed.spectra]
+    if sorted(order) != sorted(own):
+        return left
+    lines = {
+        label: [(order.index(own[k]), wavelength, share) for k, wavelength, share in found]
+        for label, found in computed.lines.items()
+    }
+    return replace(left, lines=lines)
 
 
 def noise(ivar: NDArray) -> NDArray:

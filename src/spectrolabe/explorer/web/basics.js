@@ -52,7 +52,7 @@ function rounded(value, sigma) {
   if (value === null || !Number.isFinite(value)) return "–";
   const scale = sigma > 0 ? sigma : Math.abs(value) / 1000;
   const digits = scale > 0 ? Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(scale)))) : 2;
-  return value.toFixed(digits).replace("-", "−");
+  return value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 }
 
 // the value below which a share of some numbers is; of a sample where there are many

@@ -1,6 +1,6 @@
 // The corner plot: what a catalogue states of a few labels of a star, normal distributions.
 
-const LEFT = 62, BOTTOM = 46, TOP = 20;
+const LEFT = 62, BOTTOM = 46, TOP = 20, RIGHT = 62; // there is room for the title of the last curve
 
 class Corner {
   constructor(canvas) {
@@ -13,7 +13,7 @@ class Corner {
   show(labels, rho) {
     Object.assign(this, { labels, rho });
     const wide = this.canvas.parentElement.clientWidth || 320;
-    const cell = Math.min(116, (wide - LEFT - 8) / labels.length);
+    const cell = Math.min(116, (wide - LEFT - RIGHT) / labels.length);
     this.canvas.style.height = `${labels.length ? cell * labels.length + BOTTOM + TOP : 0}px`;
     this.draw();
   }
@@ -27,7 +27,7 @@ class Corner {
     const pen = this.pen = canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const left = LEFT, top = TOP, gap = 6;
-    this.cell = Math.min((width - left - 8) / count, (height - BOTTOM - top) / count) - gap;
+    this.cell = Math.min((width - left - RIGHT) / count, (height - BOTTOM - top) / count) - gap;
     this.width = width;
     for (let i = 0; i < count; i++) for (let j = 0; j <= i; j++) {
       const box = { x: left + j * (this.cell + gap), y: top + i * (this.cell + gap) };
@@ -65,6 +65,7 @@ class Corner {
 
   ellipses(box, one, other, rho) {
     const pen = this.pen;
+    if (!Number.isFinite(rho)) { this.unsaid(box); return; }
     for (const [size, alpha] of [[2, 0.35], [1, 0.8]]) {
       pen.beginPath();
       for (let t = 0; t <= 2 * Math.PI + 0.01; t += Math.PI / 60) {
@@ -78,6 +79,13 @@ class Corner {
     pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "right"; pen.textBaseline = "top";
     if (this.cell > 55) pen.fillText(`ρ ${rho.toFixed(2).replace("-", "−")}`, box.x + this.cell - 4, box.y + 4);
+  }
+
+  unsaid(box) {
+    this.pen.fillStyle = colour("soft");
+    this.pen.font = "11px system-ui, sans-serif";
+    this.pen.textAlign = "center"; this.pen.textBaseline = "middle";
+    this.pen.fillText("ρ not stated", box.x + this.cell / 2, box.y + this.cell / 2, this.cell - 6);
   }
 
   marks(label) { return [-2, 2].map((u) => [u, rounded(label.value + u * label.sigma, label.sigma)]); }

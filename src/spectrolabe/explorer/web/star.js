@@ -30,6 +30,7 @@ class StarPanel {
       return;
     }
     if (this.row !== row) return; // another star has been clicked
+    if (!told) for (const name of sky.about.labels) for (const one of [name, `e_${name}`]) await column(one);
     this.told = told || this.bare(row);
     $("hint").hidden = true;
     $("star").hidden = false;
@@ -65,7 +66,8 @@ class StarPanel {
     const told = this.told;
     $("name").textContent = told.star_id || `row ${told.row}`;
     const parts = [told.survey.replaceAll(";", ", ")];
-    const said = { snr: ["S/N", 0, ""], rv: ["rv", 1, " km/s"], ra: ["RA", 5, "°"], dec: ["Dec", 5, "°"], n_spectra: ["spectra:", 0, ""], chi2: ["χ²", 0, ""] };
+    const error = told.numbers.e_rv > 0 ? ` ± ${rounded(told.numbers.e_rv, told.numbers.e_rv)}` : "";
+    const said = { snr: ["S/N", 0, ""], rv: ["rv", 1, `${error} km/s`], ra: ["RA", 5, "°"], dec: ["Dec", 5, "°"], n_spectra: ["spectra:", 0, ""], chi2: ["χ²", 0, ""] };
     for (const [name, [word, digits, unit]] of Object.entries(said)) {
       const value = told.numbers[name];
       if (value !== null && value !== undefined) parts.push(`${word} ${value.toFixed(digits).replace("-", "−")}${unit}`);
@@ -110,7 +112,7 @@ class StarPanel {
     const index = new Map(this.told.labels.map((one, k) => [one.name, k]));
     const shown = this.told.labels.filter((one) => known.includes(one.name) && this.chosen.includes(one.name));
     const rho = this.told.rho ? numbers(this.told.rho) : null, size = this.told.labels.length;
-    this.corner.show(shown, (i, j) => rho ? rho[index.get(shown[i].name) * size + index.get(shown[j].name)] : 0);
+    this.corner.show(shown, (i, j) => rho ? rho[index.get(shown[i].name) * size + index.get(shown[j].name)] : NaN);
   }
 
   spectra(list) {
