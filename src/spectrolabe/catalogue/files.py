@@ -163,6 +163,7 @@ def read_row(path: str | Path, row: int, start: str) -> dict[str, Any]:
             for group in fragment.split_by_row_group():
                 count = group.row_groups[0].num_rows
                 if 0 <= left < count:
+                    check_unpacked(path, 8 * count * AT_ONCE, Path(group.path).stat().st_size)
                     return _row_of_group(group, names, left)
                 left -= count
     raise InputError(path, expected=f"more than {row} rows", found=f"{row - left}")

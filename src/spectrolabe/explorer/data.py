@@ -73,7 +73,7 @@ class Explored:
         self.files = Files(spectra)
         self.products = Products(self.files)
         self.models = Models(emulators)
-        self._lock = threading.Lock()  # files are indexed once, and models take all processors
+        self._lock = threading.Lock()  # a model takes all processors
         self._observed = lru_cache(KEPT)(self._find)
         self._modelled = lru_cache(KEPT)(self._model)
 
@@ -215,18 +215,17 @@ class Explored:
 
     def _find(self, row: int) -> tuple[list[Spectrum], str]:
         file, ids = self._text(row, "file"), self._text(row, "spectrum_id")
-        with self._lock:
-            paths = self.files.paths(file)
-            if not paths:
-                folders = bool(self.files.folders)
-                return [], f"No file {file.replace(';', ' or ')} was found. {NOTHING[folders]}"
-            found, reason = spectra_of_row(paths, ids)
+        paths = self.files.paths(file)
+        if not paths:
+            folders = bool(self.files.folders)
+            return [], f"No file {file.replace(';', ' or ')} was found. {NOTHING[folders]}"
+        found, reason = spectra_of_row(paths, ids)
         return found, f"{paths[0]}: {reason}" if reason else ""
 
     def _model(self, row: int) -> dict[str, Any]:
         spectra, _ = self._observed(row)
+        left = self.products.of_row(*(self._text(row, name) for name in NEEDED))
         with self._lock:
-            left = self.products.of_row(*(self._text(row, name) for name in NEEDED))
             if left is None:
                 return _shown(self.models.of_star(spectra, self._values(row)))
             if spectra:  # such a file says nothing of lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,18 +28,23 @@ class Files:
     def __init__(self, folders: Sequence[str | Path]) -> None:
         self.folders = [Path(folder) for folder in folders]
         self._by_name: dict[str, list[str]] | None = None
+        self._lock = threading.Lock()
 
     @property
     def by_name(self) -> dict[str, list[str]]:
         """Paths of all files by their names without folder."""
-        if self._by_name is None:
-            found: dict[str, list[str]] = defaultdict(list)
-            for folder in self.folders:
-                for parent, names in walked(folder):
-                    for name in names:
-                        found[name].append(os.path.join(parent, name))
-            self._by_name = dict(found)
-        return self._by_name
+        with self._lock:
+            if self._by_name is None:
+                self._by_name = self._looked_through()
+            return self._by_name
+
+    def _looked_through(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for folder in self.folders:
+            for parent, names in walked(folder):
+                for name in names:
+                    found[name].append(os.path.join(parent, name))
+        return dict(found)
 
     def paths(self, file: str) -> list[Path]:
         """Return where the files of a row may be, the likeliest first.

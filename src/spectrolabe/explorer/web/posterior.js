@@ -57,8 +57,9 @@ class Corner {
     pen.font = "12px system-ui, sans-serif";
     pen.textAlign = "left"; pen.textBaseline = "bottom";
     const unit = label.unit && label.unit !== "dex" ? ` ${label.unit}` : "";
-    const text = `${pretty(label.name)} = ${rounded(label.value, label.sigma)} ± ${rounded(label.sigma, label.sigma)}${unit}`;
-    pen.fillText(text, Math.max(0, Math.min(box.x, this.width - pen.measureText(text).width - 2)), box.y - 3);
+    const value = `${rounded(label.value, label.sigma)} ± ${rounded(label.sigma, label.sigma)}${unit}`;
+    const text = `${pretty(label.name)} = ${value}`, room = this.width - box.x - 2;
+    pen.fillText(pen.measureText(text).width > room ? value : text, box.x, box.y - 3, room);
   }
 
   height(box, u) { return box.y + this.cell * (1 - 0.85 * Math.exp((-u * u) / 2)); }
