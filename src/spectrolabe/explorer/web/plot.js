@@ -116,7 +116,8 @@ class Plot {
     for (const [value, text] of ticks(this.view[0], this.view[1], box.w / 55)) {
       const x = this.toX(value);
       pen.beginPath(); pen.moveTo(x, box.y + box.h); pen.lineTo(x, box.y + box.h + 4); pen.stroke();
-      pen.fillText(text, x, box.y + box.h + 6);
+      const edge = this.canvas.clientWidth - pen.measureText(text).width / 2 - 1;
+      pen.fillText(text, Math.min(x, edge), box.y + box.h + 6);
     }
     pen.fillStyle = colour("ink");
     pen.fillText(title, box.x + box.w / 2, box.y + box.h + 22, box.w);

@@ -1,6 +1,6 @@
 // The corner plot: what a catalogue states of a few labels of a star, normal distributions.
 
-const LEFT = 62, BOTTOM = 46, TOP = 20, RIGHT = 62; // there is room for the title of the last curve
+const LEFT = 72, BOTTOM = 46, TOP = 20, RIGHT = 62; // there is room for the title of the last curve
 
 class Corner {
   constructor(canvas) {
