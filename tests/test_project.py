@@ -36,6 +36,7 @@ DOCUMENTS = (
             "distances",
             "ages",
             "validate",
+            "explorer",
             "cluster",
         )
     ),

@@ -20,6 +20,7 @@ PARTS = {  # in the order in which data flow
     "homogenise": "Homogenise",
     "inference": "Inference",
     "validation": "Validation",
+    "explorer": "Explorer",
     "config": "Configuration",
     "guard": "Files of others",
 }

@@ -905,6 +905,52 @@ def validate(
     console.print(f"report: {report.page}, numbers: {report.numbers}")
 
 
+@app.command()
+def explore(
+    catalogue: Annotated[Path, typer.Argument(metavar="CATALOGUE", help="Of predict or fit.")],
+    spectra: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Where files of spectra, or of fits, are looked for."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PAGE", help="Write a page to pass on, .html, and leave."
+        ),
+    ] = None,
+    stars: Annotated[
+        int, typer.Option(min=0, help="With --output: so many have spectra, by S/N.")
+    ] = 30,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Look at a catalogue in the browser: click a star to see spectrum, model and posterior.
+
+    The page is served to this machine alone, until Ctrl-C.
+
+    Example: [bold]spectrolabe explore catalogue.parquet --spectra spectra/ --open[/bold]
+    """
+    from rich.console import Console
+
+    from spectrolabe.explorer import Explored, serve, write_page
+
+    console = Console(highlight=False, soft_wrap=True)
+    if output is not None:
+        page, held = write_page(Explored(catalogue, spectra or ()), output, stars=stars)
+        size = page.stat().st_size / 1e6
+        console.print(f"{page}: the spectra of {held} stars are in it, {size:.1f} MB")
+        return
+
+    def ready(url: str) -> None:
+        console.print(f"{catalogue}: {url} (Ctrl-C ends it)")
+        if open:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    serve(catalogue, spectra or (), port=port, ready=ready)
+
+
 LEARNING = (
     *("method", "order", "smooth", "true_scale", "inputs", "seed", "sky", "epochs"),
     *("reference_columns", "bad", "id"),

@@ -81,6 +81,11 @@ import numpy as np
 from pathlib import Path
 wavelength = np.linspace(5100.0, 5200.0, 400)
 """ + WEIGHTS,
+    "explorer.md": SKY + """
+import spectrolabe as sl
+sl.predict("default", spectra, "catalogue.parquet")
+Path("sky/lamost_lrs").rename("spectra")
+""",
     "fit.md": SKY + WEIGHTS + 'Path("star.fits").write_bytes(spectra[0].read_bytes())\n',
     "homogenise.md": CATALOGUE + """
 for name, off in (("lamost.csv", 50.0), ("apogee.fits", 0.0)):

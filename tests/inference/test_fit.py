@@ -82,6 +82,21 @@ def test_model_spectra_are_those_of_the_labels(few):
     assert model.used.sum() == few.n_pixels[2]
 
 
+def test_no_label_may_be_fitted(few):
+    star = spectra(LABELS[:1], rv=15.0)
+    start = Labels(EMULATOR.names, LABELS[:1], np.full_like(LABELS[:1], np.nan), ["a"])
+    result = run(star, labels=(), start=start)
+    assert result.names == ()
+    assert np.array_equal(result.all_labels, LABELS[:1])
+    assert result.rv[0, 0] == pytest.approx(15.0, abs=5 * result.e_rv[0, 0])
+    assert result.chi2_reduced[0] == pytest.approx(1.0, abs=0.15)
+    away = run(star, labels=(), start=Labels(("teff",), LABELS[:1, :1] + 400.0, [[1.0]], ["a"]))
+    assert away.chi2_reduced[0] > 1.15 * result.chi2_reduced[0]
+    held = dict(zip(EMULATOR.names, LABELS[0], strict=True))
+    with pytest.raises(InputError, match="found none"):
+        run(star, fixed=held)
+
+
 def test_order_and_company_do_not_matter(few):
     stars = spectra(LABELS, rv=15.0)
     turned = run(

@@ -1,6 +1,6 @@
 """The output catalogue: what its columns and flags mean, its files, and writing it in parts."""
 
-from spectrolabe.catalogue.files import read_catalogue, write_catalogue
+from spectrolabe.catalogue.files import read_catalogue, read_row, write_catalogue
 from spectrolabe.catalogue.parts import CatalogueWriter
 from spectrolabe.catalogue.schema import (
     Column,
@@ -18,5 +18,6 @@ __all__ = [
     "build_catalogue",
     "catalogue_columns",
     "read_catalogue",
+    "read_row",
     "write_catalogue",
 ]

@@ -32,13 +32,21 @@ from spectrolabe.errors import InputError
 from spectrolabe.guard import blaming, check_unpacked
 from spectrolabe.surveys.files import opened
 
-__all__ = ["SUFFIXES", "atomic", "check_suffix", "read_catalogue", "write_catalogue"]
+__all__ = [
+    "SUFFIXES",
+    "atomic",
+    "check_suffix",
+    "read_catalogue",
+    "read_row",
+    "write_catalogue",
+]
 
 SUFFIXES = (".parquet", ".fits", ".hats")
 PROVENANCE = b"spectrolabe.provenance"
 WIDTH = b"table::len::"  # how astropy notes the width of a text column
 PROVENANCE_CARD = "PROVJSON"
 EXTENSION = "CATALOGUE"
+AT_ONCE = 64  # columns of a group of rows that are in memory for one row
 VOTABLE_NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
 VOTABLE_TYPES = {"f4": "float", "f8": "double", "i4": "int", "i8": "long", "b1": "boolean"}
 
@@ -117,6 +125,67 @@ def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
         return _from_hdu(path, file.hdus[EXTENSION], correlations)
+
+
+def read_row(path: str | Path, row: int, start: str) -> dict[str, Any]:
+    """Read one row of some columns, without the others in memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        A catalogue that `read_catalogue` reads.
+    row : int
+        In its order, from 0.
+    start : str
+        How the names of the columns begin, for example ``rho_``.
+
+    Returns
+    -------
+    dict
+        Values by column.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or has no such row.
+    """
+    path = Path(path)
+    with blaming(path, "a Spectrolabe catalogue"):
+        if path.is_dir():
+            source = pads.dataset(path / path.stem / "dataset", format="parquet")
+        elif path.is_file() and _magic(path) == b"PAR1":
+            source = pads.dataset(path, format="parquet")
+        else:
+            return _row_of_fits(path, row, start)
+        names = [name for name in source.schema.names if name.startswith(start)]
+        left = row
+        for fragment in source.get_fragments():
+            for group in fragment.split_by_row_group():
+                count = group.row_groups[0].num_rows
+                if 0 <= left < count:
+                    check_unpacked(path, 8 * count * AT_ONCE, Path(group.path).stat().st_size)
+                    return _row_of_group(group, names, left)
+                left -= count
+    raise InputError(path, expected=f"more than {row} rows", found=f"{row - left}")
+
+
+def _row_of_group(group: pads.ParquetFileFragment, names: list[str], row: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for k in range(0, len(names), AT_ONCE):
+        some = names[k : k + AT_ONCE]
+        found |= group.to_table(columns=some).slice(row, 1).to_pylist()[0]
+    return found
+
+
+def _row_of_fits(path: Path, row: int, start: str) -> dict[str, Any]:
+    with opened(path) as file:
+        if file.hdus is None or EXTENSION not in file.extensions:
+            raise _no_catalogue(path, f"HDUs {file.extensions}")
+        data = file.hdus[EXTENSION].data
+        if not 0 <= row < len(data):
+            raise InputError(path, expected=f"more than {row} rows", found=f"{len(data)}")
+        one = data[row]
+        return {name: one[name].item() for name in data.names if name.startswith(start)}
 
 
 def _magic(path: Path) -> bytes:

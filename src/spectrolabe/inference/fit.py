@@ -53,7 +53,8 @@ def fit(
     emulators : sequence of Emulator
         With the same labels; each spectrum is given to the first that covers it, part by part.
     labels : sequence of str, optional
-        Which to fit; all if not given. The others stay at ``fixed``, or else where the fit starts.
+        Which to fit; all if not given, and if empty velocity, broadening and continuum alone. The
+        others stay at ``fixed``, or else where the fit starts.
     start : Labels or LabelPosterior, optional
         One row a star, for example of an encoder. Where a label is missing or NaN, and without it,
         the fit starts from the template star that is most alike.

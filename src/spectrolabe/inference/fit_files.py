@@ -18,7 +18,7 @@ from spectrolabe.inference.result import FitResult
 from spectrolabe.models.emulator import Emulator
 from spectrolabe.spectra import Spectrum
 
-__all__ = ["StarFiles", "model_slopes"]
+__all__ = ["StarFiles", "model_slopes", "plain_name"]
 
 LONGEST = 120  # characters of the name of a file
 MARGIN = 2e-4  # of the wavelengths of an emulator, at whose very ends there is no spline
@@ -61,7 +61,7 @@ class StarFiles:
             parts.append(_stem(first.where))
         if self.visits:
             parts.append(first.spectrum_id)
-        name = "_".join(_plain(part) for part in dict.fromkeys(parts)) or "star"
+        name = "_".join(plain_name(part) for part in dict.fromkeys(parts)) or "star"
         source = tuple(text for one in star for text in (one.where, one.spectrum_id))
         if len(name) <= LONGEST and self._of.setdefault(name, source) == source:
             return name
@@ -192,7 +192,7 @@ def _stem(name: str) -> str:
     return name
 
 
-def _plain(text: str) -> str:
-    """Letters, digits and what may stand in the name of a file on any system."""
+def plain_name(text: str) -> str:
+    """Return letters, digits and what may stand in the name of a file on any system."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "+-._") else "_" for c in text)
     return kept.strip("._")

@@ -74,7 +74,7 @@ class Setup:
         for name, value in held.items():
             _check_held(name, value, emulators)
         twice = [name for name in names if names.count(name) > 1 or name in held]
-        if twice or not names:
+        if twice or (not names and labels is None):
             raise InputError(
                 "labels",
                 expected="labels to be fitted, each once, and none of them fixed",

@@ -13,7 +13,7 @@ from spectrolabe.parallel import in_order
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys import UnrecognisedError, read
 
-__all__ = ["Source", "Unread", "expand", "read_all"]
+__all__ = ["Source", "Unread", "expand", "read_all", "walked"]
 
 SUFFIXES = (".fits", ".fit", ".fts", ".csv", ".ecsv", ".vot", ".xml", ".parquet")
 CHUNK = 8  # files that a worker process reads at a time
@@ -79,7 +79,7 @@ def _matches(path: Path) -> Iterator[Source]:
     if path.is_file():
         yield Source(path.resolve(), path.name, walked=False)
     elif path.is_dir():
-        for folder, names in _walked(path):
+        for folder, names in walked(path):
             for file in (Path(folder, name) for name in names if _plausible(name)):
                 yield Source(file.resolve(), file.relative_to(path).as_posix(), walked=True)
     else:
@@ -87,8 +87,11 @@ def _matches(path: Path) -> Iterator[Source]:
             yield from _matches(Path(name))
 
 
-def _walked(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """All folders below one, links to folders too, but none a second time: links may go round."""
+def walked(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield all folders below one with the names of their files, each folder once.
+
+    Links to folders are followed, but not a second time: they may go round.
+    """
     seen = {os.path.realpath(path)}
     for folder, folders, names in os.walk(path, followlinks=True):
         yield folder, names

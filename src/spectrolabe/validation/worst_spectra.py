@@ -7,9 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from spectrolabe.errors import InputError
 from spectrolabe.spectra import Spectrum
-from spectrolabe.surveys import read
+from spectrolabe.surveys.finding import Files, spectra_of_row
 from spectrolabe.validation.beside import Truth
 from spectrolabe.validation.figures import short_name, spectra_of_surveys
 from spectrolabe.validation.recovered import Worst
@@ -41,12 +40,13 @@ def worst_spectra(
     """
     drawn: dict[str, list[Spectrum]] = {}
     titles, notes = {}, []
-    here = _below(folders, {name for one in worst[:MOST] for name in _names(one)})
+    files = Files(folders)
     for k, one in enumerate(worst[:MOST]):
         told = str(truth.file[one.row])
         paths = [truth.path.parent / told] if told else []
-        paths += [here[name] for name in _names(one) if name in here]
-        spectra, reason = _read(one, [path for path in dict.fromkeys(paths) if path.is_file()])
+        paths += files.paths(one.file)
+        here = [path for path in dict.fromkeys(paths) if path.is_file()]
+        spectra, reason = spectra_of_row(here, one.spectrum_id)
         if spectra:
             drawn[str(k)] = spectra
             titles[str(k)] = (
@@ -61,31 +61,3 @@ def worst_spectra(
             "FOLDER looks for them there."
         ]
     return (spectra_of_surveys(drawn, titles) if drawn else None), notes
-
-
-def _names(one: Worst) -> list[str]:
-    """Names of the files of a row, without folders."""
-    return [Path(name).name for name in one.file.split(";") if name]
-
-
-def _below(folders: Sequence[Path], names: set[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in folder.rglob("*"):
-            if path.name in names:
-                found.setdefault(path.name, path)
-    return found
-
-
-def _read(one: Worst, paths: Sequence[Path]) -> tuple[list[Spectrum], str]:
-    """The spectra of a row with usable pixels, or why there are none."""
-    if not paths:
-        return [], "its file is not at hand"
-    wanted = set(one.spectrum_id.split(";"))
-    found = []
-    for path in paths:
-        try:
-            found += [s for s in read(path) if s.spectrum_id in wanted and s.good.any()]
-        except InputError as error:
-            return [], str(error)
-    return found, "" if found else "its file holds another"
