@@ -22,7 +22,9 @@ def main(given: str, result: str) -> None:
     vectorizer = thecannon.vectorizer.PolynomialVectorizer(names, 2)
     found = {}
     begin = time.process_time()
-    learner = thecannon.CannonModel(table, data["flux"], data["ivar"], vectorizer=vectorizer)
+    learner = thecannon.CannonModel(
+        table, data["flux"], data["ivar"], vectorizer, dispersion=data["wavelength"]
+    )
     learner.train(threads=1)
     found["training"] = time.process_time() - begin
     for case in data["cases"].tolist():
