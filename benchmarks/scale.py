@@ -25,8 +25,9 @@ from typing import Any
 
 from pages import remarks, table, write_page
 from spectrolabe.catalogue import read_catalogue
+from spectrolabe.catalogue.parts import GROUP
 from spectrolabe.inference.inputs import LARGEST as LARGEST_SHARD
-from spectrolabe.inference.inputs import MANY
+from spectrolabe.inference.inputs import MANY, Selection, Sources
 from spectrolabe.surveys.files import read_table
 
 __all__ = ["main"]
@@ -241,7 +242,9 @@ def size_file(work: Path, stars: int) -> Path:
     return work / f"size-{stars}.json"
 
 
-def page(measured: list[dict[str, Any]], trials: list[dict[str, Any]]) -> list[str]:
+def page(
+    measured: list[dict[str, Any]], trials: list[dict[str, Any]], named: dict[str, float]
+) -> list[str]:
     """Return the page."""
     two = [found for found in measured if "one process" in found]
     same = "identical to the bit" if all(f["identical"] for f in two) else "NOT identical"
@@ -282,7 +285,7 @@ SIGKILL; where it is the command, the same command is given again.""",
         "## The report of the largest run",
         of_report(measured[-1]),
         remarks("report"),
-        projection(measured),
+        projection(measured, named),
         remarks("projection"),
     ]
 
@@ -384,7 +387,15 @@ def of_report(found: dict[str, Any]) -> str:
     return table([*head, "within 1 sigma"], rows)
 
 
-def projection(measured: list[dict[str, Any]]) -> str:
+def names(work: Path, stars: int) -> dict[str, float]:
+    """Return how many files a size has, and the bytes of memory that the name of one needs."""
+    before = memory(os.getpid())
+    sources = Sources(Selection.of(spectra_of(work, stars), None, "file", False, 1), SHARD)
+    grown = memory(os.getpid()) - before
+    return {"files": float(len(sources.files)), "bytes": 1e9 * grown / len(sources.files)}
+
+
+def projection(measured: list[dict[str, Any]], named: dict[str, float]) -> str:
     """Return what follows for ten million spectra."""
     base, small = measured[-1], measured[-2]
     name = "2 workers"
@@ -395,12 +406,13 @@ def projection(measured: list[dict[str, Any]]) -> str:
     merge = (base[name]["after the last part"] - small[name]["after the last part"]) / (
         base[name]["parts"] - small[name]["parts"]
     )
-    slope = max(command - small[name]["command"], 0.0) / more
+    said = (base["validate"]["command"] - small["validate"]["command"]) / more * GOAL
     rows = GOAL * base["rows"] / base["spectra"]
     shards = rows / min(max(SHARD, rows / MANY), LARGEST_SHARD * SHARD)
     hours = GOAL / alone / 3600.0
     checked = GOAL / base["spectra"] * base["validate"]["seconds"] / 3600.0
     files = base["files"] / base["spectra"]
+    name_of_file, files_each = named["bytes"], named["files"] / base["spectra"]
     return f"""## Projection to ten million
 
 Ten million spectra of the same mixture, {rows / 1e6:.1f} million rows, from the numbers of
@@ -414,10 +426,11 @@ Ten million spectra of the same mixture, {rows / 1e6:.1f} million rows, from the
 - {GOAL * files / 1e12:.1f} TB of files; {GOAL / base["spectra"] * base["catalogue"] / 1e9:.0f} GB
   of catalogue, twice while parts are merged, in {shards:,.0f} parts.
 - {merge * shards / 60:.0f} minutes to merge them, at {merge:.2f} s for each part.
-- {command + slope * GOAL:.1f} GB for the command: what it has here, and {slope * 1e9:.0f} bytes for
-  each spectrum more. {worker:.1f} GB for each worker, as here: it holds a model and a shard.
-- {checked:.1f} hours and {base["validate"]["command"] * GOAL / base["spectra"]:.0f} GB for
-  `validate` of the whole catalogue, if both grow with it; it would be given a sample."""
+- {command + name_of_file * files_each * GOAL / 1e9:.1f} GB for the command: what it has here, where
+  a whole group of {GROUP:,} rows is merged, and {name_of_file:.0f} bytes for the name of each file;
+  no names with a store. {worker:.1f} GB for each worker, as here: it holds a model and a shard.
+- {checked:.1f} hours and {said:.0f} GB for `validate` of the whole catalogue, if both grow with it
+  as here: more than there is. It would be given a sample."""
 
 
 def kept(path: Path, make: Callable[[], Any]) -> Any:
@@ -449,7 +462,8 @@ def main() -> None:
     ]
     measured = [json.loads(path.read_text("utf-8")) for path in work.glob("size-*.json")]
     measured.sort(key=lambda found: found["stars"])
-    write_page(arguments.output / "scale.md", page(measured, trials))
+    named = kept(work / "names.json", lambda: names(work, sizes[-1]))
+    write_page(arguments.output / "scale.md", page(measured, trials, named))
 
 
 if __name__ == "__main__":
