@@ -3,6 +3,7 @@
 As released it asks Keras for its version where TensorFlow 2.15 no longer has it.
 """
 
+import resource
 import sys
 import time
 
@@ -33,6 +34,7 @@ def main(given: str, result: str) -> None:
         found[f"mean_{case}"] = np.asarray(network.predict(flux))
         found[f"seconds_{case}"] = time.process_time() - begin
         found[f"sigma_{case}"] = np.full(found[f"mean_{case}"].shape, np.nan)
+    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     np.savez(result, **found)
 
 

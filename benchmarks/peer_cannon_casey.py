@@ -5,6 +5,7 @@ As released it cannot be imported by Python 3.10 or later (``from collections im
 
 import collections
 import collections.abc
+import resource
 import sys
 import time
 
@@ -33,6 +34,7 @@ def main(given: str, result: str) -> None:
         found[f"seconds_{case}"] = time.process_time() - begin
         found[f"mean_{case}"] = mean
         found[f"sigma_{case}"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     np.savez(result, **found)
 
 

@@ -1,5 +1,6 @@
 """TheCannon (Ho et al. 2015) on the spectra of an archive: run by `benchmarks/peers.py`."""
 
+import resource
 import sys
 import time
 
@@ -33,6 +34,7 @@ def main(given: str, result: str) -> None:
         found[f"seconds_{case}"] = time.process_time() - begin
         found[f"mean_{case}"] = both.test_label_vals
         found[f"sigma_{case}"] = errors * learner.scales
+    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     np.savez(result, **found)
 
 

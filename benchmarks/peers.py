@@ -72,7 +72,7 @@ PEERS = (
          "peer_cannon_ho.py"),
     Peer("the-cannon 0.2.6 (Casey)", ("the-cannon==0.2.6", "numpy<2", "scipy", "six"),
          "peer_cannon_casey.py"),
-    Peer("astroNN 1.1.0", ("astroNN==1.1.0", "tensorflow-cpu==2.15.1", "numpy<2"),
+    Peer("astroNN 1.1.0", ("astroNN==1.1.0", "tensorflow-cpu==2.15.1", "tensorflow-probability==0.23.0", "numpy<2"),
          "peer_astronn.py"),
 )  # fmt: skip
 
@@ -171,8 +171,6 @@ def ask_peer(work: Path, peer: Peer, given: Path, ids: list[str]) -> Answer | st
             done = subprocess.run(command, capture_output=True, text=True, env=one_thread())
             if done.returncode:
                 return done.stderr.strip().splitlines()[-1][:300]
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        (folder / "memory.json").write_text(json.dumps(peak))
     found = np.load(result, allow_pickle=False)
     said = {}
     for case in CASES.values():
@@ -183,8 +181,7 @@ def ask_peer(work: Path, peer: Peer, given: Path, ids: list[str]) -> Answer | st
         posterior = LabelPosterior.independent(NAMES, np.nan_to_num(mean), sigma, ids)
         said[case] = posterior.without(~fine)
     each = 1e3 * float(found["seconds_plain"]) / len(ids)
-    memory = json.loads((folder / "memory.json").read_text())
-    return Answer(said, float(found["training"]), each, memory)
+    return Answer(said, float(found["training"]), each, float(found["memory"]))
 
 
 def one_thread() -> dict[str, str]:

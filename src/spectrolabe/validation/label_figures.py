@@ -179,7 +179,8 @@ def true_against_found(rows: Rows, truth: Truth, numbers: Sequence[Recovered]) -
         both = np.isfinite(true) & np.isfinite(found)
         if not (both & ~rows.bad).any():
             return False
-        bad, good = _some(both & rows.bad), _some(both & ~rows.bad)
+        drawn = _some(both)  # in one sample, so that bad rows are no larger a share than they are
+        bad, good = drawn[rows.bad[drawn]], drawn[~rows.bad[drawn]]
         ax.scatter(true[bad], found[bad], s=8, marker="x", lw=0.6, color="0.6")
         colours = [_colour(s, rows.surveys) for s in rows.survey[good]]
         ax.scatter(true[good], found[good], c=colours, **DOT)
