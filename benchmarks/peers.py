@@ -72,8 +72,8 @@ PEERS = (
          "peer_cannon_ho.py"),
     Peer("the-cannon 0.2.6 (Casey)", ("the-cannon==0.2.6", "numpy<2", "scipy", "six"),
          "peer_cannon_casey.py"),
-    Peer("astroNN 1.1.0", ("astroNN==1.1.0", "tensorflow-cpu==2.15.1", "tensorflow-probability==0.23.0", "numpy<2"),
-         "peer_astronn.py"),
+    Peer("astroNN 1.1.0", ("astroNN==1.1.0", "tensorflow-cpu==2.15.1",
+         "tensorflow-probability==0.23.0", "numpy<2"), "peer_astronn.py"),
 )  # fmt: skip
 
 
