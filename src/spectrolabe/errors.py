@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["InputError", "unknown_name"]
 
-MOST = 24  # names that a message lists
+MOST = 50  # names that a message lists
 
 
 class InputError(ValueError):

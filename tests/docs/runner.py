@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def run(path: Path, folder: Path, prelude: str = "") -> None:
     """
     space: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), _activated():
         _python(prelude, f"prelude of {path.name}", 0, space)
         for block in blocks(path.read_text(encoding="utf-8")):
             where = f"{path}:{block.line}"
@@ -107,6 +108,17 @@ def run(path: Path, folder: Path, prelude: str = "") -> None:
                 printed = ""
 
 
+@contextlib.contextmanager
+def _activated() -> Iterator[None]:
+    """The interpreter's own commands come first, as in an activated environment."""
+    before = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
 def _python(code: str, name: str, before: int, space: dict[str, Any]) -> str:
     """Run code, whose errors name the line of the page; return what it prints."""
     out = io.StringIO()
@@ -117,12 +129,8 @@ def _python(code: str, name: str, before: int, space: dict[str, Any]) -> str:
 
 def _console(code: str, where: str) -> str:
     """Run commands by the interpreter's own `spectrolabe`; return what they print."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-euc", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": path, "COLUMNS": "120"},
+        ["bash", "-euc", code], capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}
     )
     assert done.returncode == 0, f"{where}: exit code {done.returncode}\n{done.stderr}"
     return done.stdout

@@ -29,6 +29,8 @@ def text(browser, of):
 
 def inked(browser, canvas):
     """How many different colours are on a canvas: more than two if something is drawn."""
+    for _ in range(3):  # what is new is drawn in the next frame, or the one after a new size
+        browser.value("new Promise((done) => requestAnimationFrame(() => done(true)))")
     return browser.value(
         f"new Set(new Uint32Array(document.querySelector({canvas!r}).getContext('2d')"
         f".getImageData(0, 0, 2000, 2000).data.buffer)).size"
