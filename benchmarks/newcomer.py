@@ -42,6 +42,7 @@ NOT_RUN = {  # beginning of a command -> why it is not run
     "spectrolabe fit default spectra/": OWN,
     "spectrolabe denoise default visits/": OWN,
     "spectrolabe homogenise lamost.csv apogee.fits": OWN,
+    "spectrolabe explore catalogue.parquet --spectra spectra/": OWN,
     "spectrolabe synthesise --labels stars.csv": OWN,
     "spectrolabe --install-completion": "changes the start files of the user's shell",
 }
