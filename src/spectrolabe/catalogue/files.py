@@ -95,14 +95,14 @@ def as_hats(path: Path, provenance: str, ra: str = "ra", dec: str = "dec") -> It
         temporary.unlink(missing_ok=True)
 
 
-def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
+def read_catalogue(path: str | Path, *, without: tuple[str, ...] = ()) -> Table:
     """Read a catalogue written by `write_catalogue`, whatever it is called.
 
     Parameters
     ----------
     path : str or Path
-    correlations : bool
-        With the columns ``rho_<label>_<label>``, most of a catalogue of many labels.
+    without : tuple of str
+        Columns that begin so are left out; ``rho_`` are most of a catalogue of many labels.
 
     Returns
     -------
@@ -117,14 +117,14 @@ def read_catalogue(path: str | Path, *, correlations: bool = True) -> Table:
     path = Path(path)
     if path.is_dir():
         with blaming(path, "a Spectrolabe catalogue"):
-            return _from_hats(path, correlations)
+            return _from_hats(path, without)
     if path.is_file() and _magic(path) == b"PAR1":
         with blaming(path, "a Spectrolabe catalogue"):
-            return _from_parquet(path, correlations)
+            return _from_parquet(path, without)
     with opened(path) as file, blaming(path, "a Spectrolabe catalogue"):
         if file.hdus is None or EXTENSION not in file.extensions:
             raise _no_catalogue(path, f"HDUs {file.extensions}, columns {file.columns()[:12]}")
-        return _from_hdu(path, file.hdus[EXTENSION], correlations)
+        return _from_hdu(path, file.hdus[EXTENSION], without)
 
 
 def read_row(path: str | Path, row: int, start: str) -> dict[str, Any]:
@@ -284,14 +284,14 @@ def _votable_header(table: Table) -> bytes:
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _wanted(names: Iterable[str], correlations: bool) -> list[str]:
-    return [name for name in names if correlations or not name.startswith("rho_")]
+def _wanted(names: Iterable[str], without: tuple[str, ...]) -> list[str]:
+    return [name for name in names if not name.startswith(without)]
 
 
-def _from_parquet(path: Path, correlations: bool) -> Table:
+def _from_parquet(path: Path, without: tuple[str, ...]) -> Table:
     try:
         found = pq.ParquetFile(path)
-        names = _wanted(found.schema_arrow.names, correlations)
+        names = _wanted(found.schema_arrow.names, without)
         check_unpacked(path, 8 * found.metadata.num_rows * len(names), path.stat().st_size)
         arrow = pq.read_table(path, columns=names)
     except (pa.ArrowException, OSError) as error:
@@ -302,7 +302,7 @@ def _from_parquet(path: Path, correlations: bool) -> Table:
     return _from_arrow(arrow, metadata[PROVENANCE])
 
 
-def _from_hats(path: Path, correlations: bool) -> Table:
+def _from_hats(path: Path, without: tuple[str, ...]) -> Table:
     """Rows in the order of their partitions."""
     properties = path / path.stem / "hats.properties"
     text = properties.read_text(encoding="utf-8") if properties.is_file() else ""
@@ -311,7 +311,7 @@ def _from_hats(path: Path, correlations: bool) -> Table:
         raise _no_catalogue(path, f"a folder without {PROPERTY} in {properties.name}")
     try:
         schema = pq.read_schema(properties.parent / "dataset" / "_common_metadata")
-        kept = [n for n in _wanted(schema.names, correlations) if not n.startswith("_healpix")]
+        kept = [n for n in _wanted(schema.names, (*without, "_healpix"))]
         arrow = pads.dataset(properties.parent / "dataset", schema=schema).to_table(columns=kept)
     except (pa.ArrowException, OSError) as error:
         raise InputError(path, expected="a whole HATS catalogue", found=str(error)) from error
@@ -367,11 +367,11 @@ def _fits_unit(unit: u.UnitBase) -> str:
         return str(unit)
 
 
-def _from_hdu(path: Path, hdu: fits.BinTableHDU, correlations: bool) -> Table:
+def _from_hdu(path: Path, hdu: fits.BinTableHDU, without: tuple[str, ...]) -> Table:
     if PROVENANCE_CARD not in hdu.header:
         raise _no_catalogue(path, f"a table without {PROVENANCE_CARD}")
     table = Table(meta={"provenance": json.loads(hdu.header[PROVENANCE_CARD])})
-    wanted = set(_wanted(hdu.columns.names, correlations))
+    wanted = set(_wanted(hdu.columns.names, without))
     for i, name in enumerate(hdu.columns.names, start=1):
         if name not in wanted:
             continue

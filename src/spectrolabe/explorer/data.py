@@ -66,7 +66,7 @@ class Explored:
         emulators: str = "default",
     ) -> None:
         self.path = Path(path)
-        self.table = read_catalogue(self.path, correlations=False)
+        self.table = read_catalogue(self.path, without=("rho_",))
         self._check(spectra)
         known = set(self.names) - set(IDENTITY)  # the velocity of a fit is no label of its star
         self.labels = [n for n in LABELS if n in known and f"e_{n}" in known]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Table
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -23,8 +23,9 @@ from spectrolabe.labels import LABELS, Labels
 __all__ = ["SAME_PLACE", "Rows", "read_rows"]
 
 SAME_PLACE = 1.0  # arcsec within which two rows are of one star
-KEPT = ("star_id", "spectrum_id", "survey", "file", "snr", "result_flags", "flag_bad")
-PLACES = {"ra": np.nan, "dec": np.nan, "gaia_dr3_source_id": 0}
+IDENTITY = ("star_id", "spectrum_id", "survey", "file")
+KEPT = (*IDENTITY, "snr", "result_flags", "flag_bad")
+UNUSED = ("rho_", "raw_")  # most of a catalogue's columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,25 +119,29 @@ def read_rows(paths: Sequence[str | Path]) -> Rows:
     files = [Path(path) for path in paths]
     tables = [_read(path) for path in files]
     provenance = tuple(dict(table.meta["provenance"]) for table in tables)
-    names = [n for n in LABELS if any(_has_label(table, n) for table in tables)]
     source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    parts = [_parts(table, names) for table in tables]
-    table = vstack([part[0] for part in parts])
-    values, sigma, flags = (np.concatenate([part[1][k] for part in parts]) for k in range(3))
-    _check_once(files, source, table)
-    places = Positions(np.asarray(table["ra"]), np.asarray(table["dec"]))
-    gaia = np.asarray(table["gaia_dr3_source_id"])
-    keys = [np.asarray(table["star_id"]), np.where(gaia > 0, gaia.astype(str), "")]
+    star_id, spectrum_id, survey, file = (_text(tables, name) for name in IDENTITY)
+    if len(files) > 1:
+        _check_once(files, source, (survey, spectrum_id, file))
+    places = Positions(_numbers(tables, "ra"), _numbers(tables, "dec"))
+    gaia = _numbers(tables, "gaia_dr3_source_id", dtype=np.int64)
+    keys = [star_id, np.where(gaia > 0, gaia.astype(str), "")] if gaia.any() else [star_id]
+    names = tuple(n for n in LABELS if any(_has_label(table, n) for table in tables))
+    snr = _numbers(tables, "snr")
+    result_flags, bad = (_numbers(tables, n, dtype=np.int64) for n in ("result_flags", "flag_bad"))
+    values, sigma, flags = _labels(tables, names)
+    del tables  # as large as what is kept of them
+    star = _connected(len(source), keys, _near(places))
     return Rows(
-        Labels(tuple(names), values, sigma, np.asarray(table["star_id"])),
-        flags.astype(int),
-        np.asarray(table["result_flags"], dtype=int),
-        np.asarray(table["flag_bad"], dtype=bool),
-        np.asarray(table["survey"]),
-        np.asarray(table["spectrum_id"]),
-        np.asarray(table["file"]),
-        np.asarray(table["snr"], dtype=float),
-        _connected(len(table), keys, _near(places)),
+        Labels(names, values, sigma, star_id),
+        flags,
+        result_flags,
+        bad.astype(bool),
+        survey,
+        spectrum_id,
+        file,
+        snr,
+        star,
         source,
         tuple(files),
         provenance,
@@ -148,7 +153,7 @@ def _has_label(table: Table, name: str) -> bool:
 
 
 def _read(path: Path) -> Table:
-    table = read_catalogue(path, correlations=False)
+    table = read_catalogue(path, without=UNUSED)
     lacking = [name for name in KEPT if name not in table.colnames]
     if lacking:
         raise InputError(
@@ -168,29 +173,45 @@ def _read(path: Path) -> Table:
     return table
 
 
-def _parts(table: Table, names: Sequence[str]) -> tuple[Table, tuple[NDArray, NDArray, NDArray]]:
-    """The columns that every catalogue has, and its labels, errors and flags."""
-    kept = Table({name: np.asarray(table[name]) for name in KEPT})
-    for name in ("star_id", "spectrum_id", "survey", "file"):
-        kept[name] = np.char.strip(np.asarray(kept[name]).astype(str))
-    for name, nothing in PLACES.items():
-        there = name in table.colnames
-        kept[name] = np.asarray(table[name]) if there else np.full(len(table), nothing)
-    values, sigma = np.full((2, len(table), len(names)), np.nan)
-    flags = np.zeros((len(table), len(names)))
-    for j, name in enumerate(names):
-        if _has_label(table, name):
-            values[:, j] = np.ma.filled(table[name].astype(float), np.nan)
-            sigma[:, j] = np.ma.filled(table[f"e_{name}"].astype(float), np.nan)
-        if f"{name}_flags" in table.colnames:
-            flags[:, j] = np.asarray(table[f"{name}_flags"])
-    return kept, (values, sigma, flags)
+def _text(tables: Sequence[Table], name: str) -> NDArray:
+    """A column of text of all catalogues, taken out of them: these are the widest."""
+    parts = [np.asarray(table.columns.pop(name)) for table in tables]
+    return np.concatenate([np.char.strip(part.astype(str, copy=False)) for part in parts])
 
 
-def _check_once(paths: Sequence[Path], source: NDArray, table: Table) -> None:
-    columns = (table[name].tolist() for name in ("survey", "spectrum_id", "file"))
+def _numbers(tables: Sequence[Table], name: str, dtype: type = np.float64) -> NDArray:
+    """A column of all catalogues; NaN, or 0, where one does not have it."""
+    nothing = np.nan if dtype is np.float64 else 0
+    parts = [
+        np.asarray(t[name]) if name in t.colnames else np.full(len(t), nothing) for t in tables
+    ]
+    return np.concatenate(parts).astype(dtype, copy=False)
+
+
+def _labels(tables: Sequence[Table], names: Sequence[str]) -> tuple[NDArray, NDArray, NDArray]:
+    """Values, errors and flags of labels, each of shape (N, L)."""
+    shape = (sum(len(table) for table in tables), len(names))
+    values, sigma = np.full((2, *shape), np.nan)
+    flags = np.zeros(shape, dtype=np.int32)
+    begin = 0
+    for table in tables:
+        rows = slice(begin, begin + len(table))
+        begin = rows.stop
+        for j, name in enumerate(names):
+            if _has_label(table, name):
+                values[rows, j] = np.ma.filled(table[name].astype(float), np.nan)
+                sigma[rows, j] = np.ma.filled(table[f"e_{name}"].astype(float), np.nan)
+            if f"{name}_flags" in table.colnames:
+                flags[rows, j] = np.asarray(table[f"{name}_flags"])
+    return values, sigma, flags
+
+
+def _check_once(paths: Sequence[Path], source: NDArray, columns: Sequence[NDArray]) -> None:
+    """See that no spectrum, by its survey, name and file, is in two catalogues."""
     seen: dict[tuple[str, str, str], int] = {}
-    for key, where in zip(zip(*columns, strict=True), source.tolist(), strict=True):
+    for key, where in zip(
+        zip(*(c.tolist() for c in columns), strict=True), source.tolist(), strict=True
+    ):
         if seen.setdefault(key, where) != where:
             raise InputError(
                 paths[where],
