@@ -1,6 +1,7 @@
 """astroNN's convolutional network for APOGEE on an archive: run by `benchmarks/peers.py`.
 
-As released it asks Keras for its version where TensorFlow 2.15 no longer has it.
+As released it asks Keras for its version where TensorFlow 2.15 no longer has it. Its batches come from a
+second thread of TensorFlow: with one it waits for ever.
 """
 
 import resource
@@ -12,7 +13,6 @@ import tensorflow as tf
 
 tf.keras.__version__ = tf.__version__
 tf.config.threading.set_intra_op_parallelism_threads(1)
-tf.config.threading.set_inter_op_parallelism_threads(1)
 from astroNN.models import ApogeeCNN  # noqa: E402
 
 EPOCHS = 60

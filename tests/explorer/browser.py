@@ -112,6 +112,13 @@ class Browser:
             extra = {"button": "left", "clickCount": 1} if kind != "mouseMoved" else {}
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **extra)
 
+    def touch(self, *fingers: tuple[tuple[float, float], tuple[float, float]]) -> None:
+        """Put fingers on the window, each at its first place, move them to the second, and lift."""
+        for kind, place in (("touchStart", 0), ("touchMove", 1), ("touchEnd", None)):
+            points = [] if place is None else [f[place] for f in fingers]
+            told = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=told)
+
     def key(self, name: str) -> None:
         """Press a key."""
         for kind in ("keyDown", "keyUp"):

@@ -103,6 +103,29 @@ def test_keys_step_and_the_address_keeps_all(browser, server):
 
 
 @in_browser
+def test_two_fingers_zoom_and_one_moves(browser, server):
+    browser.open(server.url, width=400, height=800)
+    x, y = browser.value(
+        "(() => { const f = scatter.canvas.getBoundingClientRect(); "
+        "return [f.left + f.width / 2, f.top + f.height / 2]; })()"
+    )
+    before = browser.value("scatter.view")
+    middle = (before[0] + before[1]) / 2
+    seen = browser.value(f"scatter.toX({middle})")
+    browser.touch(((x - 30, y), (x - 60, y)), ((x + 30, y), (x + 60, y)))
+    after = browser.value("scatter.view")
+    assert (after[0] - after[1]) / (before[0] - before[1]) == pytest.approx(0.5, abs=0.01)
+    assert (after[3] - after[2]) / (before[3] - before[2]) == pytest.approx(0.5, abs=0.01)
+    assert browser.value(f"scatter.toX({middle})") == pytest.approx(seen, abs=40)  # pixels
+    browser.touch(((x, y), (x + 50, y)))
+    moved = browser.value("scatter.view")
+    assert moved[0] - moved[1] == pytest.approx(after[0] - after[1])
+    assert moved[0] != pytest.approx(after[0])
+    assert browser.value("document.getElementById('star').hidden")  # nothing was clicked
+    assert browser.complaints() == []
+
+
+@in_browser
 def test_a_missing_file_is_said(browser, server):
     browser.open(f"{server.url}#row=1")
     assert "gone.fits" in text(browser, "#spectrum-note")
