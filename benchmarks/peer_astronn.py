@@ -1,7 +1,6 @@
 """astroNN's convolutional network for APOGEE on an archive: run by `benchmarks/peers.py`.
 
-As released it asks Keras for its version where TensorFlow 2.15 no longer has it. Its batches come from a
-second thread of TensorFlow: with one it waits for ever.
+As released it asks Keras for its version where TensorFlow 2.15 no longer has it.
 """
 
 import resource
