@@ -160,6 +160,7 @@ def tried(work: Path, case: Case) -> tuple[int, str]:
     process = subprocess.Popen(
         [str(COMMAND), *case.arguments], cwd=work, text=True, env={**os.environ, **PLAIN},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background, too
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None

@@ -101,7 +101,7 @@ def run(page: str, command: str, folder: Path, environment: dict[str, str]) -> S
     )  # fmt: skip
     seconds = time.monotonic() - begin
     wrote = [n for n, t in files(folder).items() if before.get(n) != t and n != "runs/"]
-    said = (done.stderr.strip() or done.stdout).strip()
+    said = f"{done.stdout}\n{done.stderr}".strip()
     return Step(page, command, seconds, done.returncode, ", ".join(sorted(wrote)), said)
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from urllib.parse import urlsplit
 
 from astropy.table import Table
@@ -23,14 +24,22 @@ def explore(*arguments):
 
 def test_it_serves_until_it_is_interrupted(fits):
     command = [*COMMAND, str(fits.path), "--spectra", str(fits.spectra)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+    # tests that are run in the background of a shell ignore Ctrl-C, and so would the command
+    foreground = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=foreground
+    )
+    try:
         said = process.stdout.readline()
         (url,) = re.findall(r"http://\S+", said)
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
         connection.request("GET", "/ids")
         assert connection.getresponse().read() == b'["star s0", "star s1", "star s2"]'
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_it_writes_a_page(fits, tmp_path):
