@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from spectrolabe.catalogue import ResultFlag, read_catalogue, read_row, write_catalogue
 from spectrolabe.errors import InputError
 from spectrolabe.explorer import Explored
-from spectrolabe.explorer.products import read_product
+from spectrolabe.inference.fit_products import read_product
 from spectrolabe.models.emulator import load_emulator
 from tests.inference.fitted import RESOLUTION
 from tests.validation.made_up import PROVENANCE, catalogue, true_labels, write

@@ -7,6 +7,7 @@ import pytest
 from tests.fuzz.trial import Recipe, attempt, files_of
 
 RECIPES = [
+    Recipe("lamost_lrs", "lamost-dr6", ((0, "card_name", 562638206),)),
     Recipe("lamost_lrs", "lamost-dr6", ((0, "card_value", 1551884376),)),
     Recipe(
         "lamost_lrs",

@@ -150,6 +150,7 @@ def test_a_compressed_image_that_grows(tmp_path):
         ([("NAXIS", 2), ("NAXIS1", 10**30), ("NAXIS2", 10**30)], "bytes of data in HDU 0"),
         ([("NAXIS", 10**9)], "at most 999 axes"),
         ([("NAXIS", "1.0E9")], "at most 999 axes"),
+        ([("NAXIS", 0), ("NAXIS", 10**9)], "one size in NAXIS, found 0 and 1000000000"),
         ([("NAXIS", 1), ("NAXIS1", -5)], "sizes of 0 or more"),
         ([("NAXIS", 0), ("TFIELDS", 10**9)], "999 columns"),
         ([("NAXIS", 2), ("NAXIS1", 0), ("NAXIS2", 10**12), ("TFIELDS", 1)], "rows of 1 byte"),

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spectrolabe.catalogue import ResultFlag, read_catalogue, read_row
 from spectrolabe.catalogue.schema import BAD, IDENTITY, LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.errors import InputError
-from spectrolabe.explorer.models import Modelled, Models, noise, with_lines
-from spectrolabe.explorer.products import Products
+from spectrolabe.inference.fit_products import Products
+from spectrolabe.inference.row_models import Modelled, Models, noise, with_lines
 from spectrolabe.labels import LABELS
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys.finding import Files, spectra_of_row

@@ -42,7 +42,8 @@ def check_fits(path: object, stream: BinaryIO, size: int) -> None:
     Raises
     ------
     InputError
-        If a count is impossible, the data end behind the file, or a packed image is too large.
+        If a count is impossible or stated twice, the data end behind the file, or a packed image
+        is too large.
     """
     at, number = 0, 0
     while at < size:
@@ -50,8 +51,8 @@ def check_fits(path: object, stream: BinaryIO, size: int) -> None:
         header = _header(path, stream)
         if header is None:
             return
-        claims = _claims(header)
         where = f"{path}, HDU {number}"
+        claims = _claims(where, header)
         data = _data(where, claims)
         at += len(header)
         if data > size - at:
@@ -82,8 +83,8 @@ def _header(path: object, stream: BinaryIO) -> bytes | None:
     return None
 
 
-def _claims(header: bytes) -> dict[str, int]:
-    """The numbers of the cards that state sizes; of two cards the first counts."""
+def _claims(where: str, header: bytes) -> dict[str, int]:
+    """The numbers of the cards that state sizes; libraries differ in which of two cards counts."""
     found: dict[str, int] = {}
     for match in SIZES.finditer(header):
         if match.start() % CARD:
@@ -95,7 +96,14 @@ def _claims(header: bytes) -> dict[str, int]:
             number = int(value) if value not in ("T", "F") else int(value == "T")
         except ValueError:
             number = _whole(value)
-        found.setdefault(key.strip().upper(), number)
+        key = key.strip().upper()
+        if found.setdefault(key, number) != number:
+            raise InputError(
+                where,
+                expected=f"one size in {key}",
+                found=f"{found[key]} and {number}",
+                fix="Download it again.",
+            )
     return found
 
 

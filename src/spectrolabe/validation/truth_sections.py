@@ -22,7 +22,7 @@ from spectrolabe.validation.page import (
     with_error,
 )
 from spectrolabe.validation.recovered import Recovered
-from spectrolabe.validation.worst_spectra import worst_spectra
+from spectrolabe.validation.worst_spectra import CAPTION, worst_spectra
 
 __all__ = ["errors_section", "truth_section", "worst_section"]
 
@@ -167,7 +167,7 @@ def worst_section(done: Validated) -> list[str]:
             marks=[[""] * (len(head) - 1) + ["text"]] * len(cells),
         )
     ]
-    figure, notes = worst_spectra(worst, done.truth, done.spectra)
+    figure, notes = worst_spectra(worst, done.rows, done.truth, done.spectra)
     if figure is not None:
-        blocks.append(figure_block(figure, "Spectra of the first of them, over their median flux."))
+        blocks.append(figure_block(figure, CAPTION))
     return [*blocks, *(paragraph(note) for note in notes)]

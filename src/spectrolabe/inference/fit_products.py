@@ -8,9 +8,9 @@ import numpy as np
 from astropy.io import fits
 
 from spectrolabe.errors import InputError
-from spectrolabe.explorer.models import Drawn, Modelled, noise
 from spectrolabe.guard import blaming
 from spectrolabe.inference.fit_files import plain_name
+from spectrolabe.inference.row_models import Drawn, Modelled, noise
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.surveys.files import opened
 from spectrolabe.surveys.finding import Files

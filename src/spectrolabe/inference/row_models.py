@@ -19,8 +19,9 @@ from spectrolabe.inference.result import FitResult
 from spectrolabe.labels import Labels
 from spectrolabe.models.emulator import Emulator, load_emulator
 from spectrolabe.models.released import find_emulators
-from spectrolabe.spectra import Spectrum
+from spectrolabe.spectra import Frame, Spectrum
 from spectrolabe.spectra.degrade import degrade
+from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
 __all__ = ["Drawn", "Modelled", "Models", "noise", "with_lines"]
 
@@ -63,6 +64,15 @@ class Drawn:
         title = f"{one.spectrum.survey} {one.spectrum.spectrum_id}"
         flux, sigma = one.spectrum.flux, noise(one.spectrum.ivar)
         return cls(title, one.rest_wavelength, flux, sigma, one.model.flux, error, one.used)
+
+    @classmethod
+    def observed(cls, one: Spectrum) -> Drawn:
+        """Return what is drawn of a spectrum without a model."""
+        sigma, nothing = noise(one.ivar), np.full(len(one), np.nan)
+        rest = one.frame is Frame.REST or not np.isfinite(one.rv)
+        wavelength = one.wavelength / (1.0 + (0.0 if rest else one.rv / SPEED_OF_LIGHT))
+        title = f"{one.survey} {one.spectrum_id}"
+        return cls(title, wavelength, one.flux, sigma, nothing, sigma, one.good)
 
 
 @dataclass(frozen=True)
