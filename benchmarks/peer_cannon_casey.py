@@ -1,6 +1,7 @@
 """The Cannon of Casey et al. (2016) on the spectra of an archive: run by `benchmarks/peers.py`.
 
-As released it cannot be imported by Python 3.10 or later (``from collections import Iterable``).
+As released it cannot be imported by Python 3.10 or later (``from collections import Iterable``),
+and its covariances are those of scaled labels: here they are scaled back.
 """
 
 import collections
@@ -33,7 +34,8 @@ def main(given: str, result: str) -> None:
         mean, covariance, _ = learner.test(data[f"flux_{case}"], data[f"ivar_{case}"])
         found[f"seconds_{case}"] = time.process_time() - begin
         found[f"mean_{case}"] = mean
-        found[f"sigma_{case}"] = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+        sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+        found[f"sigma_{case}"] = sigma * learner._scales
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     np.savez(result, **found)
 
