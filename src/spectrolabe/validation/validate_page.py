@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from spectrolabe.progress import shown_progress
 from spectrolabe.validation.agreement_sections import (
     binaries_section,
     clusters_section,
@@ -53,7 +54,8 @@ def write_validation_page(done: Validated, path: str | Path) -> Path:
         ``.html``.
     """
     blocks = [contents({key: title for key, (title, _) in SECTIONS.items()})]
-    for key, (title, section) in SECTIONS.items():
+    sections = shown_progress(iter(SECTIONS.items()), len(SECTIONS), "sections", slow=True)
+    for key, (title, section) in sections:
         blocks += [heading(title, key), *section(done)]
     names = ", ".join(one.name for one in done.rows.paths)
     return write_page(path, f"Validation of {names}", blocks)
