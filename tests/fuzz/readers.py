@@ -11,8 +11,9 @@ import numpy as np
 from spectrolabe import surveys
 from spectrolabe.catalogue import read_catalogue
 from spectrolabe.config import load_config
+from spectrolabe.config.fields import Strict
 from spectrolabe.config.grid import GridConfig
-from spectrolabe.config.loading import Strict, load_training
+from spectrolabe.config.loading import load_training
 from spectrolabe.config.sky import SkyConfig
 from spectrolabe.homogenise.calibration import Calibration
 from spectrolabe.homogenise.correction_files import load_correction

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spectrolabe.config.loading import Count, Positive, Strict
+from spectrolabe.config.fields import Count, Positive, Strict
 
 __all__ = ["GridConfig", "SpectraConfig", "StarsConfig"]
 

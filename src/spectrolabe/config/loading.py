@@ -5,29 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, overload
+from typing import Any, TypeVar, get_args, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from spectrolabe.config.emulator import EmulatorTrainConfig
+from spectrolabe.config.fields import Strict
+from spectrolabe.config.train import DenoiserTrainConfig, SkyTrainConfig, TrainConfig
 from spectrolabe.errors import InputError, unknown_name
 from spectrolabe.guard import read_text
 
-if TYPE_CHECKING:
-    from spectrolabe.config.emulator import EmulatorTrainConfig
-    from spectrolabe.config.train import DenoiserTrainConfig, SkyTrainConfig, TrainConfig
-
-__all__ = ["Count", "Fraction", "Positive", "Strict", "load_config", "load_training", "validated"]
-
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """A section of a configuration: a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+__all__ = ["load_config", "load_training", "validated"]
 
 Config = TypeVar("Config", bound=Strict)
 
@@ -41,7 +29,7 @@ def load_config(path: str | Path, overrides: Sequence[str], kind: type[Config]) 
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[str] = (), kind: type[Any] | None = None
+    path: str | Path, overrides: Sequence[str] = (), kind: type[Any] = TrainConfig
 ) -> Any:
     """Read a TOML file and apply overrides such as ``training.epochs=10``.
 
@@ -50,8 +38,8 @@ def load_config(
     path : str or Path
     overrides : sequence of str
         ``section.key=value``; the value is TOML (a bare word is taken as text).
-    kind : subclass of Strict, optional
-        What the file configures; `TrainConfig` if not given.
+    kind : subclass of Strict
+        What the file configures.
 
     Returns
     -------
@@ -63,12 +51,7 @@ def load_config(
         If the file is missing or no TOML, a key is unknown (the message lists the known ones and
         the nearest) or a value is out of range.
     """
-    tree = _tree(path, overrides)
-    if kind is None:
-        from spectrolabe.config.train import TrainConfig
-
-        kind = TrainConfig
-    return validated(tree, path, kind)
+    return validated(_tree(path, overrides), path, kind)
 
 
 def load_training(
@@ -90,9 +73,6 @@ def load_training(
     InputError
         As `load_config`.
     """
-    from spectrolabe.config.emulator import EmulatorTrainConfig
-    from spectrolabe.config.train import DenoiserTrainConfig, SkyTrainConfig, TrainConfig
-
     tree = _tree(path, overrides)
     if "grids" in tree:
         return validated(tree, path, EmulatorTrainConfig)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from spectrolabe.config.loading import Count, Positive, Strict
+from spectrolabe.config.fields import Count, Positive, Strict
 
 __all__ = [
     "BinariesConfig",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spectrolabe.config.loading import Count, Fraction, Positive, Strict
+from spectrolabe.config.fields import Count, Fraction, Positive, Strict
 from spectrolabe.config.stream import StreamConfig
 
 __all__ = [

@@ -16,7 +16,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.labels import read_only
 from spectrolabe.sky.instruments import COUNTS, NORMALISED, RELATIVE, Faults, SkyArm, SkyInstrument
 from spectrolabe.sky.photometry import extinction_curve
-from spectrolabe.sky.writers.reduction import barycentric_correction
+from spectrolabe.sky.places import barycentric_correction
 from spectrolabe.spectra.broadening import macroturbulence, rotate
 from spectrolabe.spectra.observe import Instrument, observation_operator
 from spectrolabe.spectra.spectrum import Frame

@@ -17,21 +17,18 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.sky.observing import Reason
+from spectrolabe.sky.places import barycentric_correction, calendar, galactic, sexagesimal
 from spectrolabe.sky.writers import Observed
 from spectrolabe.sky.writers.blocks import Card, image, primary, table, write_bytes
 from spectrolabe.sky.writers.reduction import (
     SIMULATED,
-    barycentric_correction,
-    calendar,
     combined,
     error_of,
     finite,
     flag_bits,
-    galactic,
     index_of,
     mask_bits,
     mean_velocity,
-    sexagesimal,
     value,
 )
 

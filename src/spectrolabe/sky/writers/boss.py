@@ -15,17 +15,16 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.sky.observing import Reason
+from spectrolabe.sky.places import barycentric_correction, galactic
 from spectrolabe.sky.writers import Observed, Target
 from spectrolabe.sky.writers.blocks import Card, primary, table, write_bytes
 from spectrolabe.sky.writers.reduction import (
     SIMULATED,
     band_snr,
-    barycentric_correction,
     error_of,
     exposures_of,
     finite,
     flag_bits,
-    galactic,
     index_of,
     mask_bits,
     pseudo_continuum,

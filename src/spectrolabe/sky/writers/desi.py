@@ -17,11 +17,11 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.sky.observing import Reason
+from spectrolabe.sky.places import calendar
 from spectrolabe.sky.writers import Observed
 from spectrolabe.sky.writers.blocks import Card, image, primary, table, write_bytes
 from spectrolabe.sky.writers.reduction import (
     SIMULATED,
-    calendar,
     combined,
     error_of,
     flag_bits,

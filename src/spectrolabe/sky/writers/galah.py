@@ -16,19 +16,17 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.sky.observing import Reason
+from spectrolabe.sky.places import barycentric_correction, calendar, sexagesimal
 from spectrolabe.sky.writers import Observed
 from spectrolabe.sky.writers.blocks import Card, cards, image, primary, table, write_bytes
 from spectrolabe.sky.writers.reduction import (
     SIMULATED,
-    barycentric_correction,
-    calendar,
     error_of,
     exposures_of,
     finite,
     flag_bits,
     index_of,
     pseudo_continuum,
-    sexagesimal,
     value,
 )
 from spectrolabe.spectra.wavelength import vacuum_to_air
