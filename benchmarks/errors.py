@@ -45,7 +45,7 @@ MAKE = (
 )  # verbs that make the folder
 BRIEF = ("no such file", "a picture named .fits", "half a FITS file")
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-SKY = ("population.stars=30", "clusters.count=0", "binaries.count=0")
+SKY = ("population.stars=70", "clusters.count=0", "binaries.count=0")
 TRAIN = ("data.store=store", 'data.labels=["teff"]', "training.epochs=1")
 
 
@@ -385,7 +385,8 @@ def endings() -> list[Case]:
         "denoise": (["denoise", "default", "sky/lamost_lrs", "-o", "late-spectra"], "late-spectra"),
         "fit": (["fit", "default", "star.fits", "-o", "late-fit.parquet"],
                 "late-fit.parquet.parts"),
-        "train": (["train", "configs/demo.toml", "data.store=store", "-o", "late-run"], "late-run"),
+        "train": (["train", "configs/demo.toml", "data.store=store", "data.calibration=0.7",
+                   "-o", "late-run"], "late-run"),
         "synthesise": (["synthesise", "configs/grid.toml", "stars.count=2", "-o", "late.grid"],
                        "late.grid.parts"),
         "simulate": (["simulate", "configs/sky.toml", *SKY, "population.stars=200", "--workers",

@@ -802,7 +802,6 @@ def homogenise(
     from spectrolabe.homogenise.run import Matching
     from spectrolabe.homogenise.shown import summary
 
-    check_output(output, "--output", folder=output.suffix == ".hats")
     if report is not None:
         check_output(report, "--report")
     if report is not None and apply is not None:

@@ -340,13 +340,20 @@ def test_the_command_names_options_that_make_no_sense(files):
     for options, message in (
         (["--epochs", "J2000"], "a year, or two"),
         (["--apply", "x", "--report", "y.html"], "learnt in the same run"),
-        (["-o", str(files / "no" / "out.parquet")], "a folder that exists"),
+        (["-o", str(files / "target.fits" / "out.parquet")], "a name in a folder"),
     ):
         found = runner.invoke(
             cli.app, ["homogenise", table, str(files / "reference.csv"), *options]
         )
         assert isinstance(found.exception, InputError)
         assert message in str(found.exception)
+
+
+def test_folders_of_the_output_are_made(files):
+    output = files / "no" / "such" / "out.parquet"
+    done = homogenise(files / "target.fits", [files / "reference.csv"], output, labels=["teff"])
+    assert output.is_file()
+    assert done.file.parent == output.parent
 
 
 def test_a_damaged_file_and_a_wrong_suffix_are_named(files):
@@ -356,6 +363,9 @@ def test_a_damaged_file_and_a_wrong_suffix_are_named(files):
         homogenise(path, [files / "reference.csv"], files / "out.parquet")
     with pytest.raises(InputError, match=r"a name that ends in \.parquet"):
         homogenise(files / "target.fits", [files / "reference.csv"], files / "out.txt")
+    (files / "empty").mkdir()
+    with pytest.raises(InputError, match="Parquet files with a row, found none"):
+        homogenise(files / "target.fits", [files / "empty"], files / "out.parquet")
     with pytest.raises(InputError, match="a reference catalogue, or a correction"):
         homogenise(files / "target.fits", [], files / "out.parquet")
 

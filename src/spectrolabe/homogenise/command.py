@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from spectrolabe.errors import InputError
+from spectrolabe.guard import check_output
 from spectrolabe.homogenise.correction import Correction
 from spectrolabe.homogenise.correction_files import load_correction, save_correction
 from spectrolabe.homogenise.learning import FEWEST
-from spectrolabe.homogenise.output import check_columns, check_output
+from spectrolabe.homogenise.output import check_columns, check_suffix
 from spectrolabe.homogenise.run import (
     TARGET,
     Matching,
@@ -111,7 +112,8 @@ def homogenise(
         If something cannot be read, or catalogues do not fit each other.
     """
     begin = time.monotonic()
-    output, matching = check_output(output), matching or Matching()
+    output, matching = check_suffix(output), matching or Matching()
+    check_output(output, "--output", folder=output.suffix == ".hats")
     table = StarTable(target, columns, bad[0])
     check_columns(output, table.schema)
     shared = None

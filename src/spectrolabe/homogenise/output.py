@@ -19,7 +19,7 @@ from spectrolabe.errors import InputError
 from spectrolabe.homogenise.corrector import Corrected
 from spectrolabe.labels import LABELS, Labels
 
-__all__ = ["SUFFIXES", "check_columns", "check_output", "new_columns", "write_pieces"]
+__all__ = ["SUFFIXES", "check_columns", "check_suffix", "new_columns", "write_pieces"]
 
 SUFFIXES = (".parquet", ".fits", ".csv", ".hats")
 PREFIX = "homogenised_"
@@ -69,8 +69,8 @@ def new_columns(piece: pa.Table, found: Corrected[Labels], names: tuple[str, ...
     return piece
 
 
-def check_output(path: str | Path) -> Path:
-    """Return the path, if it can be written.
+def check_suffix(path: str | Path) -> Path:
+    """Return the path, if it is of a known format.
 
     Raises
     ------
@@ -82,8 +82,6 @@ def check_output(path: str | Path) -> Path:
         raise InputError(
             path, expected=f"a name that ends in {', '.join(SUFFIXES)}", found=repr(path.suffix)
         )
-    if not path.absolute().parent.is_dir():
-        raise InputError(path, expected="a folder that exists", found=f"no folder {path.parent}")
     if path.suffix == ".hats":
         check_hats(path)
     return path
@@ -140,11 +138,12 @@ def write_pieces(
     Raises
     ------
     InputError
-        As `check_output`; if HATS has no positions.
+        As `check_suffix`; if HATS has no positions.
     OSError
         If it cannot be written; what was there before is untouched.
     """
-    path = check_output(path)
+    path = check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".hats":
         with as_hats(path, to_json(provenance), *position) as whole:
             _write_rows(whole, pieces, to_json(provenance))

@@ -76,7 +76,8 @@ class StarTable:
             )
         self.bad = bad or (BAD if BAD in self.names else "")
         if not len(self):
-            raise InputError(path, expected="at least one row", found="none")
+            expected = "Parquet files with a row" if self.path.is_dir() else "at least one row"
+            raise InputError(path, expected=expected, found="none")
 
     @property
     def schema(self) -> pa.Schema:

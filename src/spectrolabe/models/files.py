@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -49,8 +50,12 @@ def write_file(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise InputError(
-            path, expected="room to write", found=f"{error}", fix="Free some disk and run again."
+            path,
+            expected="room to write" if full else "a place where a file can be written",
+            found=str(error.strerror or error),
+            fix="Free some disk and run again." if full else "Check the path and its rights.",
         ) from error
 
 
