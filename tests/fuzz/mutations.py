@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from spectrolabe.guard.fits import check_fits
+
 Mutation = Callable[[bytes, random.Random], bytes]
 
 BLOCK, CARD = 2880, 80
@@ -176,6 +178,7 @@ def card_name(data: bytes, rng: random.Random) -> bytes:
 
 def _edited(data: bytes, edit: Callable[[fits.HDUList], fits.HDUList]) -> bytes:
     try:
+        check_fits("", io.BytesIO(data), len(data))  # or astropy makes what the header claims
         with warnings.catch_warnings(action="ignore"), fits.open(io.BytesIO(data)) as hdus:
             stream = io.BytesIO()
             edit(fits.HDUList([hdu.copy() for hdu in hdus])).writeto(
