@@ -7,6 +7,11 @@ import pytest
 from tests.fuzz.trial import Recipe, attempt, files_of
 
 RECIPES = [
+    Recipe(
+        "lamost_mrs",
+        "lamost-mrs_dr7",
+        ((0, "card_size", 1475741557), (0, "hdus_changed", 3025662570)),
+    ),
     Recipe("lamost_lrs", "lamost-dr6", ((0, "card_name", 562638206),)),
     Recipe("lamost_lrs", "lamost-dr6", ((0, "card_value", 1551884376),)),
     Recipe(
