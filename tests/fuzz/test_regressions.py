@@ -7,6 +7,7 @@ import pytest
 from tests.fuzz.trial import Recipe, attempt, files_of
 
 RECIPES = [
+    Recipe("labels_desi", "desi-mwsall", ((0, "values_changed", 674615340),)),
     Recipe(
         "lamost_mrs",
         "lamost-mrs_dr7",

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from spectrolabe.errors import InputError
-from spectrolabe.surveys.files import opened, read_table
+from spectrolabe.surveys.files import column_numbers, column_text, opened, read_table
 
 
 def plain_columns(rng):
@@ -102,3 +102,11 @@ def test_tables_of_every_format(tmp_path, suffix):
         assert [str(value) for value in got["file"]] == ["a.fits", "b.fits"]
     if suffix == "parquet":
         assert got.meta["MEDIUM"] == "air"
+
+
+def test_a_column_has_one_value_a_row():
+    table = Table({"a": [1.0, 2.0], "one": [[1.0], [2.0]], "two": [[1.0, 2.0], [3.0, 4.0]]})
+    np.testing.assert_array_equal(column_numbers(table, "one"), column_numbers(table, "a"))
+    for read_column in (column_numbers, column_text):
+        with pytest.raises(InputError, match=r"column two: expected one value a row.*\(2, 2\)"):
+            read_column(table, "two")

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from spectrolabe.errors import InputError
 from spectrolabe.labels import LABELS, Labels, read_only
 from spectrolabe.spectra import SPEED_OF_LIGHT, Spectrum
-from spectrolabe.surveys.files import SurveyFile, read_table
+from spectrolabe.surveys.files import SurveyFile, column_of, read_table
 
 __all__ = ["LabelTable", "Survey", "column", "good_ivar", "number"]
 
@@ -43,6 +43,11 @@ class LabelTable:
         The catalogue's signal-to-noise; NaN where not known.
     split : ndarray of str, shape (N,)
         A recommended split (for example ``train``, ``val``); empty where there is none.
+
+    Raises
+    ------
+    InputError
+        If one of them has not one value for each row.
     """
 
     labels: Labels
@@ -57,6 +62,13 @@ class LabelTable:
         object.__setattr__(self, "rv", read_only(self.rv, np.float64))
         object.__setattr__(self, "snr", read_only(self.snr, np.float64))
         object.__setattr__(self, "split", read_only(np.asarray(self.split, dtype=str)))
+        for name in ("good", "rv", "snr", "split"):
+            if getattr(self, name).shape != (len(self),):
+                raise InputError(
+                    name,
+                    expected=f"one value for each of {len(self)} rows",
+                    found=f"an array of shape {getattr(self, name).shape}",
+                )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -184,7 +196,7 @@ def column(table: Table, name: str) -> NDArray:
     """Return a column as an array; all NaN, shape (N,), when the table lacks it."""
     if name not in table.colnames:
         return np.full(len(table), np.nan)
-    return np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan)
+    return np.ma.filled(column_of(table, name).astype(float), np.nan)
 
 
 def number(values: ArrayLike) -> NDArray:

@@ -24,7 +24,7 @@ from spectrolabe.guard.fits import check_fits
 from spectrolabe.guard.text import check_table
 from spectrolabe.guard.votable import check_votable
 
-__all__ = ["SurveyFile", "column_numbers", "column_text", "opened", "read_table"]
+__all__ = ["SurveyFile", "column_numbers", "column_of", "column_text", "opened", "read_table"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 OTHER_PACKINGS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x1f\x9d": "compress"}
@@ -350,6 +350,24 @@ def read_table(path: str | Path, extension: int | str = 1) -> Table:
             return Table.read(file.hdus, hdu=extension, unit_parse_strict="silent")
 
 
+def column_of(table: Table, name: str) -> np.ma.MaskedArray:
+    """Return a column, shape (N,).
+
+    Raises
+    ------
+    InputError
+        If it has several values in a row.
+    """
+    found = np.ma.asarray(table[name])
+    if found.size == len(table):  # FITS may say that a number is an array of one
+        found = found.reshape(len(table))
+    if found.ndim != 1:
+        raise InputError(
+            f"column {name}", expected="one value a row", found=f"an array of shape {found.shape}"
+        )
+    return found
+
+
 def column_numbers(table: Table, name: str) -> NDArray:
     """Return a column as float64, NaN where it is masked or empty.
 
@@ -358,7 +376,7 @@ def column_numbers(table: Table, name: str) -> NDArray:
     InputError
         If it holds something else.
     """
-    column = np.ma.asarray(table[name])
+    column = column_of(table, name)
     missing = np.ma.getmaskarray(column)
     values = np.full(column.shape, np.nan)
     try:
@@ -370,7 +388,7 @@ def column_numbers(table: Table, name: str) -> NDArray:
 
 def column_text(table: Table, name: str) -> NDArray:
     """Return a column as text without blanks at the ends, empty where it is masked or null."""
-    column = np.ma.asarray(table[name])
+    column = column_of(table, name)
     values = np.asarray(np.ma.filled(column.astype(object), ""))
     text = [v.decode() if isinstance(v, bytes) else "" if v is None else str(v) for v in values]
     return np.char.strip(np.array(text, dtype=str))
