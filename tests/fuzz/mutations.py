@@ -310,7 +310,7 @@ def tensor_header(data: bytes, rng: random.Random) -> bytes:
     head = data[8 : 8 + length]
     tree = json.loads(head) if _is_json(head) else None
     about = tree.get("__metadata__") if isinstance(tree, dict) else None
-    if isinstance(about, dict) and rng.random() < 0.7:
+    if isinstance(about, dict) and rng.random() < 0.7 and about:
         key = rng.choice(list(about))
         about[key] = json_value(str(about[key]).encode(), rng).decode("utf-8", "replace")
         head = json.dumps(tree).encode()

@@ -7,6 +7,7 @@ import pytest
 from tests.fuzz.trial import Recipe, attempt, files_of
 
 RECIPES = [
+    Recipe("encoder", "encoder", ((0, "json_value", 186780877), (0, "json_value", 2427187948))),
     Recipe("labels_desi", "desi-mwsall", ((0, "values_changed", 674615340),)),
     Recipe(
         "lamost_mrs",

@@ -149,7 +149,7 @@ def built(
     InputError
         If a size makes no sense, or the weights are not those of the network.
     """
-    _check_sizes(sizes, path)
+    _check_sizes(sizes, len(tensors), path)
     with torch.device("meta"):
         wanted = sum(value.numel() for value in make().state_dict().values())
     there = sum(value.numel() for value in tensors.values())
@@ -165,11 +165,14 @@ def built(
     return network
 
 
-def _check_sizes(sizes: Mapping[str, Any], path: Path) -> None:
+def _check_sizes(sizes: Mapping[str, Any], tensors: int, path: Path) -> None:
+    """See that sizes are some, and that each layer can have weights: even sketches take time."""
     for name, value in sizes.items():
         if isinstance(value, Mapping):
-            _check_sizes(value, path)
-        elif isinstance(value, int) and not 0 <= value <= LARGEST:
+            _check_sizes(value, tensors, path)
+            continue
+        most = tensors if name.endswith(("layers", "blocks")) else LARGEST
+        if isinstance(value, int) and not 0 <= value <= most:
             raise InputError(
-                path, expected=f"a {name} of 0 to {LARGEST}", found=f"{value} in the card"
+                path, expected=f"a {name} of 0 to {most}", found=f"{value} in the card"
             )
