@@ -7,6 +7,8 @@ import pytest
 from tests.fuzz.trial import Recipe, attempt, files_of
 
 RECIPES = [
+    Recipe("stars", "parquet", ((0, "flip", 3199688456),)),
+    Recipe("stars", "parquet", ((0, "flip_head", 1642136167), (0, "flip_head", 3388524255))),
     Recipe("encoder", "encoder", ((0, "json_value", 186780877), (0, "json_value", 2427187948))),
     Recipe("labels_desi", "desi-mwsall", ((0, "values_changed", 674615340),)),
     Recipe(

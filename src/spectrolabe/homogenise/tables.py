@@ -109,13 +109,19 @@ class StarTable:
     def pieces(self) -> Iterator[pa.Table]:
         """Yield all columns, some rows at a time, in their order."""
         batches = self._data.to_batches(batch_size=ROWS)
+        count = 0
         while True:
             with blaming(self.path, WHOLE):
                 batch = next(batches, None)
             if batch is None:
-                return
+                return self._check_count(count)
+            count += len(batch)
             if len(batch):
                 yield pa.Table.from_batches([batch])
+
+    def _check_count(self, found: int) -> None:
+        if found != len(self):
+            raise InputError(self.path, expected=f"{len(self)} rows", found=f"{found} (damaged)")
 
     def ids(self, name: str) -> pa.ChunkedArray:
         """Return a column of identifiers.
@@ -160,6 +166,7 @@ class StarTable:
             return np.ones(len(self), dtype=bool)
         with blaming(self.path, WHOLE):
             column = self._data.to_table(columns=[self.bad])[self.bad]
+        self._check_count(len(column))
         return _numbers(column, self.path) == 0
 
     def read(
@@ -229,7 +236,9 @@ class StarTable:
     def _columns(self, names: Sequence[str]) -> pa.Table:
         wanted = dict.fromkeys(self.called(name) for name in names if self.has(name))
         with blaming(self.path, WHOLE):
-            return self._data.to_table(columns=list(wanted))
+            table = self._data.to_table(columns=list(wanted))
+        self._check_count(len(table))
+        return table
 
 
 class TableValues:
