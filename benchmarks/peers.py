@@ -298,7 +298,7 @@ those of the processor, of one thread.""",
         of_accuracy(good, others, "plain"),
         remarks("plain"),
         "## Spectra that are not perfect",
-        "1.4826 MAD and, in brackets, the median error of Teff [K] and [Fe/H] [dex].",
+        "1.4826 MAD and, in brackets, the median error, of Teff in K and [Fe/H] in dex.",
         of_cases(good, others),
         remarks("cases"),
     ]
