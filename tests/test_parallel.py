@@ -67,6 +67,7 @@ def test_an_error_of_the_work_is_passed_on():
 @pytest.mark.parametrize(("slow", "shown"), [(False, []), (True, ["title", "6/7", "/min"])])
 def test_the_bar_passes_everything_on_and_is_shown_where_it_helps(slow, shown, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     sizes = {"a": 2, "b": 2, "c": 2, "d": 1}
     items = shown_progress(iter(sizes), 7, "title", sizes.__getitem__, slow=slow)

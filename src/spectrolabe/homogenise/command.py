@@ -112,8 +112,8 @@ def homogenise(
         If something cannot be read, or catalogues do not fit each other.
     """
     begin = time.monotonic()
+    check_output(output, "--output", folder=Path(output).suffix == ".hats")
     output, matching = check_suffix(output), matching or Matching()
-    check_output(output, "--output", folder=output.suffix == ".hats")
     table = StarTable(target, columns, bad[0])
     check_columns(output, table.schema)
     shared = None
