@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command; a mistake is one message and exit code 1, an interruption code 130."""
     from spectrolabe.errors import InputError
+    from spectrolabe.guard import disk_is_full
 
     try:
         app()
@@ -49,7 +49,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = disk_is_full(error)
         fix = "Free some disk and run again." if full else "Check the path and its rights."
         _complain(f"{error.filename}: it cannot be read or written ({error.strerror}). {fix}")
         sys.exit(1)

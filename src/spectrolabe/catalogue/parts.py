@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -29,6 +28,7 @@ from spectrolabe.catalogue.files import (
     write_catalogue,
 )
 from spectrolabe.errors import InputError
+from spectrolabe.guard import unwritten
 from spectrolabe.spectra.shards import write_atomically
 
 __all__ = ["CatalogueWriter"]
@@ -251,14 +251,7 @@ class CatalogueWriter:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise InputError(
-                self.path,
-                expected="room to write",
-                found=f"no space left on the disk ({error})" if full else str(error),
-                fix=f"{'Free some' if full else 'Mend it'} and run the same command again to "
-                "continue: what was written is kept.",
-            ) from error
+            raise unwritten(self.path, error, "what was written is kept") from error
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, str]]:

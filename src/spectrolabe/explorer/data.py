@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spectrolabe.catalogue import ResultFlag, read_catalogue, read_row
 from spectrolabe.catalogue.schema import BAD, IDENTITY, LABEL_FLAGS, RESULT_FLAGS
 from spectrolabe.errors import InputError
-from spectrolabe.inference.fit_products import Products
-from spectrolabe.inference.row_models import Modelled, Models, noise, with_lines
+from spectrolabe.inference.fit_products import Products, models_of_row
+from spectrolabe.inference.row_models import Modelled, Models, noise
 from spectrolabe.labels import LABELS
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys.finding import Files, spectra_of_row
@@ -224,13 +224,10 @@ class Explored:
 
     def _model(self, row: int) -> dict[str, Any]:
         spectra, _ = self._observed(row)
-        left = self.products.of_row(*(self._text(row, name) for name in NEEDED))
+        names = [self._text(row, name) for name in NEEDED]
+        values = self._values(row)
         with self._lock:
-            if left is None:
-                return _shown(self.models.of_star(spectra, self._values(row)))
-            if spectra:  # such a file says nothing of lines
-                left = with_lines(left, self.models.of_star(spectra, self._values(row)))
-        return _shown(left)
+            return _shown(models_of_row(self.products, self.models, names, spectra, values))
 
     def _values(self, row: int) -> dict[str, float]:
         """The labels of a model spectrum; a fit knows nothing of what calibration did to them."""

@@ -10,7 +10,7 @@ from spectrolabe.guard.limits import (
     unpacked,
     unpacked_limit,
 )
-from spectrolabe.guard.outputs import check_output
+from spectrolabe.guard.outputs import check_output, disk_is_full, unwritten
 from spectrolabe.guard.text import read_json, read_text
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "check_name",
     "check_output",
     "check_unpacked",
+    "disk_is_full",
     "inside",
     "read_json",
     "read_text",
     "unpacked",
     "unpacked_limit",
+    "unwritten",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from spectrolabe.errors import InputError
 
-__all__ = ["check_output"]
+__all__ = ["check_output", "disk_is_full", "unwritten"]
 
 
 def check_output(path: str | Path, option: str, *, folder: bool = False) -> None:
@@ -51,6 +52,32 @@ def check_output(path: str | Path, option: str, *, folder: bool = False) -> None
             found=f"{above}, in which you may not",
             fix=ANOTHER,
         )
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Tell whether a file could not be written for lack of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritten(where: object, error: OSError, kept: str = "") -> InputError:
+    """Return the error for what could not be written.
+
+    Parameters
+    ----------
+    where : object
+        File or folder.
+    error : OSError
+    kept : str
+        What was written before and is still good, if the same command continues from there.
+    """
+    full = disk_is_full(error)
+    again = f"run the same command again to continue: {kept}." if kept else "run again."
+    return InputError(
+        where,
+        expected="room to write" if full else "a place where files can be written",
+        found=f"no space left on the disk ({error})" if full else f"{error.strerror or error}",
+        fix=f"{'Free some disk' if full else 'Check the path and its rights'} and {again}",
+    )
 
 
 ANOTHER = "Give another name."

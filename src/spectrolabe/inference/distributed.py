@@ -25,6 +25,7 @@ from astropy.table import Table
 
 import spectrolabe
 from spectrolabe.errors import InputError
+from spectrolabe.guard import unwritten
 from spectrolabe.inference.inputs import Reader, Shard
 from spectrolabe.inference.job import Job, Made, RowMaker
 
@@ -273,7 +274,7 @@ def _mark(folder: Path, number: int) -> Path | None:
         except FileExistsError:
             continue
         except OSError as error:
-            raise InputError(path, expected="room to write", found=str(error)) from error
+            raise unwritten(path, error) from error
         return path
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from astropy.io import fits
 from spectrolabe.errors import InputError
 from spectrolabe.guard import blaming
 from spectrolabe.inference.fit_files import plain_name
-from spectrolabe.inference.row_models import Drawn, Modelled, noise
+from spectrolabe.inference.row_models import Drawn, Modelled, Models, noise, with_lines
+from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 from spectrolabe.surveys.files import opened
 from spectrolabe.surveys.finding import Files
 
-__all__ = ["Products", "read_product"]
+__all__ = ["Products", "models_of_row", "read_product"]
 
 COLUMNS = {"wavelength", "flux", "ivar", "model", "mask"}
 
@@ -51,6 +53,34 @@ class Products:
             if wanted == set(spectra):
                 return Modelled(list(spectra.values()), f"Model: what the fit left in {path.name}.")
         return None
+
+
+def models_of_row(
+    products: Products,
+    models: Models,
+    row: Sequence[str],
+    spectra: Sequence[Spectrum],
+    values: Mapping[str, float],
+) -> Modelled:
+    """Return the models of a row: those that a fit has left if there are any, else computed ones.
+
+    Parameters
+    ----------
+    products : Products
+    models : Models
+    row : sequence of str
+        ``star_id``, ``spectrum_id``, ``survey`` and ``file``.
+    spectra : sequence of Spectrum
+        Of the row; empty if they are not at hand.
+    values : Mapping of str to float
+        Labels of computed models.
+    """
+    left = products.of_row(*row)
+    if left is None:
+        return models.of_star(spectra, values)
+    if not spectra:
+        return left
+    return with_lines(left, models.of_star(spectra, values))  # a fit's file says nothing of lines
 
 
 def read_product(path: str | Path) -> dict[str, Drawn]:

@@ -13,7 +13,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from spectrolabe.catalogue.files import atomic
-from spectrolabe.errors import InputError
+from spectrolabe.guard import unwritten
 from spectrolabe.spectra import Spectrum
 from spectrolabe.spectra.wavelength import SPEED_OF_LIGHT
 
@@ -101,7 +101,7 @@ def write_fitted(
         with atomic(Path(path)) as temporary:
             fits.HDUList(hdus).writeto(temporary, checksum=True)
     except OSError as error:
-        raise InputError(path, expected="room to write", found=str(error)) from error
+        raise unwritten(path, error) from error
 
 
 def _table(one: FittedSpectrum) -> fits.BinTableHDU:

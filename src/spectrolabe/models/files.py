@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spectrolabe.errors import InputError
-from spectrolabe.guard import read_json
+from spectrolabe.guard import read_json, unwritten
 
 __all__ = [
     "CARD",
@@ -50,13 +49,7 @@ def write_file(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise InputError(
-            path,
-            expected="room to write" if full else "a place where a file can be written",
-            found=str(error.strerror or error),
-            fix="Free some disk and run again." if full else "Check the path and its rights.",
-        ) from error
+        raise unwritten(path, error) from error
 
 
 def read_card(

@@ -8,7 +8,6 @@ interruption whatever is there is valid, and says by itself which files are done
 
 from __future__ import annotations
 
-import errno
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from spectrolabe.errors import InputError, unknown_name
-from spectrolabe.guard import blaming
+from spectrolabe.guard import blaming, unwritten
 from spectrolabe.labels import Labels
 from spectrolabe.spectra.shards import (
     CARD,
@@ -445,14 +444,8 @@ class StoreWriter:
             yield
         except OSError as error:
             self._broken = True
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise InputError(
-                self.path,
-                expected=f"to write {what}",
-                found="no space left on the disk" if full else f"{error.strerror or error}",
-                fix=f"The {self.rows} spectra written before are valid; "
-                f"{'free some space' if full else 'mend it'} and run again to continue.",
-            ) from error
+            kept = f"the {self.rows} spectra written before are valid"
+            raise unwritten(f"{self.path}, {what}", error, kept) from error
 
 
 def _degrees(meta: Mapping[str, Any], key: str) -> float:

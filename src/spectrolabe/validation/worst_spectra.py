@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from spectrolabe.inference.fit_products import Products
+from spectrolabe.inference.fit_products import Products, models_of_row
 from spectrolabe.inference.row_models import NOTE, Drawn, Modelled, Models
 from spectrolabe.spectra import Spectrum
 from spectrolabe.surveys.finding import Files, spectra_of_row
@@ -85,12 +85,12 @@ def worst_spectra(
         paths += files.paths(one.file)
         here = [path for path in dict.fromkeys(paths) if path.is_file()]
         spectra, reason = spectra_of_row(here, one.spectrum_id)
-        left = products.of_row(one.star_id, one.spectrum_id, one.survey, one.file)
-        if not spectra and left is None:
+        names = (one.star_id, one.spectrum_id, one.survey, one.file)
+        values = dict(zip(rows.names, rows.labels.values[one.row].tolist(), strict=True))
+        modelled = models_of_row(products, models, names, spectra, values)
+        if not (spectra or modelled.spectra):
             notes.append(f"Not drawn: {one.spectrum_id} of {one.survey}, {reason}.")
             continue
-        values = dict(zip(rows.names, rows.labels.values[one.row].tolist(), strict=True))
-        modelled = left or models.of_star(spectra, values)
         cases.append(_case(one, spectra, modelled))
         if said := modelled.note.removeprefix(NOTE).strip():
             notes.append(f"{one.star_id}: {said}")
